@@ -1,0 +1,66 @@
+"""The main job on real photos; runs where `ANIMAL_CLF_PHOTOS` points to `ten-animals/` and `originals/`"""
+import os
+from pathlib import Path
+import numpy as np, pandas as pd, pytest
+from PIL import Image, ImageOps
+from animal_clf.core import find_photos, open_photo
+
+photos = Path(os.environ.get('ANIMAL_CLF_PHOTOS', ''))
+pytestmark = pytest.mark.skipif(not os.environ.get('ANIMAL_CLF_PHOTOS') or not photos.is_dir(), reason='set ANIMAL_CLF_PHOTOS to a folder of photos')
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    "30 photos to train on and 10 to test with of each class, named by a table; nothing is copied"
+    from animal_clf.data import read_data
+    folder = tmp_path_factory.mktemp('photos')
+    rows = [(o, c.name, split) for split,n in dict(train=30, test=10).items() for c in sorted((photos/'ten-animals'/split).iterdir()) for o in find_photos(c)[:n]]
+    pd.DataFrame(rows, columns=['path', 'label', 'split']).to_csv(folder/'table.csv', index=False)
+    return read_data(folder/'table.csv')
+
+@pytest.fixture(scope='module')
+def trained(data, tmp_path_factory):
+    from animal_clf.learner import train
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ANIMAL_CLF_CACHE', str(tmp_path_factory.mktemp('cache')))
+        yield train(data, 'head', 'tf_efficientnet_lite0')
+
+def test_a_head_on_300_photos_is_right_on_most_test_photos(data, trained):
+    from animal_clf.evaluate import evaluate
+    result = evaluate(trained.learn, data.split('test'), data.photos[data.photos.split != 'test'])
+    assert len(data.classes) == 10 and result.metrics['n_test'] == 100 and result.leaks == []
+    assert result.metrics['accuracy'] > .85, result.line()
+
+def test_fastai_and_our_own_pass_see_the_same_photos(data, trained):
+    "The validation set through fastai's `DataLoaders` and through `get_features`"
+    import torch
+    from animal_clf.data import make_dls
+    from animal_clf.features import get_features
+    from animal_clf.learner import create_learner, get_backbone
+    learn = create_learner(make_dls(data, num_workers=0), 'tf_efficientnet_lite0')
+    backbone = get_backbone(learn)
+    with torch.inference_mode(): theirs = np.concatenate([backbone.module(x.as_subclass(torch.Tensor)).numpy() for x,_ in learn.dls.valid])
+    ours = get_features(data.split('valid').path, backbone, engine='torch', precision='fp32').values
+    assert theirs.shape == ours.shape and len(ours) == 60
+    short = np.array([min(open_photo(o).size) for o in data.split('valid').path])
+    rounded = np.array([int(o/224*224) != o for o in short])            # fastai crops 229 of 230 px, and so on
+    assert abs(theirs - ours)[~rounded].max() < 1e-4*ours.max() and rounded.mean() < .2
+    assert ((theirs*ours).sum(1) > .98*np.linalg.norm(theirs, axis=1)*np.linalg.norm(ours, axis=1)).all()
+
+def test_engines_agree_on_the_labels(data, trained):
+    from animal_clf.features import get_features
+    from animal_clf.learner import get_backbone, get_probabilities
+    paths, backbone = data.split('test').path, get_backbone(trained.learn)
+    exact, fast = (get_probabilities(trained.learn, get_features(paths, backbone, **o).values) for o in (dict(engine='torch', precision='fp32'), {}))
+    sure = np.sort(exact, 1)[:, -1] - np.sort(exact, 1)[:, -2] > .02    # a coin's toss may fall either way
+    assert (exact.argmax(1) == fast.argmax(1))[sure].all() and sure.mean() > .9
+    assert abs(exact - fast).max() < .1
+
+def test_originals_open_upright_in_rgb():
+    found = find_photos(photos/'originals')
+    assert len(found) >= 20
+    for o in found:
+        img, upright = open_photo(o), ImageOps.exif_transpose(Image.open(o)).convert('RGB')
+        assert img.mode == 'RGB' and (img.width > img.height) == (upright.width > upright.height)
+        small, wanted = (np.asarray(i.resize((64, 64), Image.Resampling.BILINEAR, reducing_gap=3), float) for i in (img, upright))
+        assert abs(small - wanted).mean() < 6, o.name
