@@ -5,18 +5,20 @@
 # %% auto #0
 __all__ = ['main']
 
-# %% ../nbs/13_cli.ipynb #22e80bb6
-import argparse, json, os, sys, warnings
+# %% ../nbs/13_cli.ipynb #a0d3154a
+import argparse, json, os, shlex, sys, warnings
 from pathlib import Path
 
-# %% ../nbs/13_cli.ipynb #a11cdee6
+# %% ../nbs/13_cli.ipynb #42526d4a
 def _at_least_one(text):
-    value = int(text)
+    try: value = int(text)
+    except ValueError as e: raise argparse.ArgumentTypeError(f'{text!r} is not a whole number') from e
     if value < 1: raise argparse.ArgumentTypeError(f'{value} is less than 1')
     return value
 
 def _seconds(text):
-    value = float(text)
+    try: value = float(text)
+    except ValueError as e: raise argparse.ArgumentTypeError(f'{text!r} is not a number of seconds') from e
     if not 0 < value < float('inf'): raise argparse.ArgumentTypeError(f'{text} is not above 0')
     return value
 
@@ -29,7 +31,15 @@ def _add_training(parser):
     parser.add_argument('--budget', type=_seconds, metavar='SECONDS', help='end fine_tune and scratch after so many seconds')
     parser.add_argument('--seed', type=int, metavar='N', help='start of every random choice')
 
-# %% ../nbs/13_cli.ipynb #91b48f12
+# %% ../nbs/13_cli.ipynb #f945becc
+def _add_collecting(parser):
+    "Options of `run` and `download`"
+    parser.add_argument('--license', metavar='L', help='only photos offered under such a licence: creative-commons, public, share, share-commercially, modify or modify-commercially')
+    parser.add_argument('--time-limit', type=_seconds, metavar='SECONDS', help='stop collecting after so long; the same command goes on from there')
+    parser.add_argument('--ignore-opt-out', action='store_true', help="also take photos whose owner does not want them used to train models (X-Robots-Tag: noai)")
+    parser.add_argument('--allow-private', action='store_true', help='also fetch from this machine and the private network, which is refused otherwise')
+
+# %% ../nbs/13_cli.ipynb #659c91e2
 def _make_parser():
     parser = argparse.ArgumentParser(prog='animal-clf', description='From a list of animal names or a folder of photos to a classifier you can believe.')
     from animal_clf import __version__
@@ -45,12 +55,24 @@ def _make_parser():
     source.add_argument('--classes', nargs='+', metavar='NAME', help='collect photos of these from the web (default: those in settings.ini)')
     source.add_argument('--data', metavar='DIR|CSV', help='photos that are there: DIR/CLASS/*, DIR/{train,valid,test}/CLASS/*, or a CSV with path,label[,split]')
     source.add_argument('--sample', action='store_true', help='use drawn animals: needs no internet, says nothing about photos')
+    _add_collecting(o)
     _add_training(o)
 
     o = add(_download, 'collect photos from the web')
     o.add_argument('--classes', nargs='+', required=True, metavar='NAME', help='what to search for')
     o.add_argument('-n', type=_at_least_one, metavar='N', help='photos per class (default: 100)')
     o.add_argument('--out', required=True, metavar='DIR', help='where they go: data/NAME')
+    _add_collecting(o)
+    o.add_argument('--json', action='store_true', help='print the counts: {found, kept, failed, set_aside, duplicate …, classes: {NAME: …}}')
+
+    o = add(_clean, 'find copies, leaks, wrong labels, photos without an animal and poor ones')
+    o.add_argument('folder', metavar='DIR', help='photos, as for run')
+    do = o.add_mutually_exclusive_group()
+    do.add_argument('--apply', action='store_true', help='set aside what is sure: unreadable files, and all but one of the copies of a photo')
+    do.add_argument('--decisions', metavar='CSV', help='set aside what was ticked in the review page')
+    do.add_argument('--undo', action='store_true', help='put everything back that was set aside by --apply or --decisions')
+    o.add_argument('--review', metavar='FILE', help='where the page to look at goes (default: DIR/review.html; none with --json or for a table)')
+    o.add_argument('--json', action='store_true', help='print {kind: [[path, …], …]}, worst first')
 
     o = add(_train, 'train a model')
     o.add_argument('--data', required=True, metavar='DIR|CSV', help='photos, as for run')
@@ -77,8 +99,8 @@ def _make_parser():
     o.add_argument('folder', metavar='DIR', help='a new or empty folder')
     return parser
 
-# %% ../nbs/13_cli.ipynb #b4cb4c6e
-def _say(stage, text): print(f'{stage:<10}{text}', flush=True)
+# %% ../nbs/13_cli.ipynb #0c216b21
+def _say(stage, text): print(f'{stage:<10} {text}' if len(stage) > 9 else f'{stage:<10}{text}', flush=True)
 
 def _settings(args):
     "Settings with the command line's options before them"
@@ -116,7 +138,7 @@ def _train_model(data, settings, args, offline_too):
     _say('training', f'{trained.arch}, recipe {trained.recipe}: {valid}-> {folder}')
     return trained
 
-# %% ../nbs/13_cli.ipynb #5bceffb7
+# %% ../nbs/13_cli.ipynb #dee8a0ea
 def _name_of(classes):
     "Folder name for a list of classes"
     import hashlib
@@ -129,13 +151,16 @@ def _name_of_source(source):
     source = Path(source).resolve()
     return source.stem if source.is_file() else source.name
 
-def _collect(classes, settings, folder):
+def _collect(classes, settings, folder, args, quiet=False):
     "Collect photos, with a line per class; the rows of `collect`"
-    from animal_clf.download import collect
-    _say('download', f'{settings.n_photos} photos for each of {len(classes)} classes -> {folder}')
-    rows = collect(list(classes), settings.n_photos, folder, settings.search_suffix, settings.resize_px)
-    for o in rows:
-        counts = '' if o['status'] == 'already there' else f" of {o['found']} found, {o['failed']} failed, {o['set_aside']} set aside"
+    from animal_clf.download import check_wish, collect
+    from animal_clf.fetch import Limits
+    limits = Limits(total_s=args.time_limit, private=args.allow_private, opt_out=not args.ignore_opt_out)
+    check_wish(list(classes), settings.n_photos, settings.resize_px, args.license)
+    if not quiet: _say('download', f'{settings.n_photos} photos for each of {len(classes)} classes -> {folder}')
+    rows = collect(list(classes), settings.n_photos, folder, settings.search_suffix, settings.resize_px, limits=limits, license=args.license)
+    for o in [] if quiet else rows:
+        counts = '' if o['status'] == 'already there' else f" of {o['found']} found, {o['failed']} failed, {o['set_aside']} set aside ({o['duplicate']} of them copies)"
         _say('download', f"{o['class']}: {o['status']}, {o['kept']} kept{counts}" + (f"; {o['reason']}" if o['reason'] else ''))
     return rows
 
@@ -146,7 +171,7 @@ def _source(args, settings):
         from animal_clf.sample import draw_sample
         return draw_sample(Path('data/sample'))
     folder = Path('data')/_name_of(settings.classes)
-    rows = _collect(settings.classes, settings, folder)
+    rows = _collect(settings.classes, settings, folder, args)
     lost = [o['class'] for o in rows if not o['kept']]
     if lost:
         from animal_clf.core import DataError
@@ -179,10 +204,14 @@ def _check_classes(args, settings):
     "Raise `SettingsError` for classes that can't be collected or told apart"
     if args.data or args.sample: return
     from animal_clf.core import SettingsError
-    from animal_clf.download import check_class
+    from animal_clf.manifest import check_class
     if len({check_class(o).casefold() for o in settings.classes}) < 2: raise SettingsError(f'classes {", ".join(settings.classes)}', '2 or more different ones', 'Name another one')
 
-def _download(args): _collect(args.classes, _settings(args), args.out)
+def _download(args):
+    rows = _collect(args.classes, _settings(args), args.out, args, quiet=args.json)
+    if not args.json: return _say('next', f'animal-clf clean {args.out}')
+    from animal_clf.manifest import count_rows, read_manifest
+    _print_json(count_rows(read_manifest(args.out)) | dict(classes={o.pop('class'): o for o in rows}))
 
 def _train(args):
     from animal_clf.core import check_folder
@@ -193,7 +222,95 @@ def _train(args):
     check_folder(args.out)
     _train_model(_read_data(args.data, settings), settings, args, offline_too=False)
 
-# %% ../nbs/13_cli.ipynb #fe1c51c0
+# %% ../nbs/13_cli.ipynb #e7e2dc56
+def _clean(args):
+    from animal_clf.core import SettingsError
+    from animal_clf.folders import find_rows
+    folder = Path(args.folder).expanduser()
+    moves = args.apply or args.decisions or args.undo
+    if moves and folder.is_file(): raise SettingsError(f'`{folder}` is a table', 'a folder, because photos are moved within it', 'Name the folder')
+    if args.review and (args.decisions or args.undo): raise SettingsError('--review together with --decisions or --undo', 'one at a time', 'Leave out --review, or write the page first')
+    if args.decisions or args.undo: return _move_photos(args, folder)
+    page = _place_page(args, folder)
+    if not args.json: _say('clean', f"{folder}: {_count(len(find_rows(folder)), 'photo')}")
+    with _loading(): from animal_clf.clean import find_faults
+    findings = find_faults(folder)
+    if page and len(findings): _write_review(findings, folder, page)
+    if args.json: _print_json(findings.to_dict())
+    else: _tell_findings(findings, folder, page)
+    if args.apply: _apply(findings, folder, args.json)
+
+def _loading():
+    from animal_clf.core import waiting
+    return waiting('loading PyTorch')
+
+def _place_page(args, folder):
+    "Where the page to look at goes, checked before the work begins; `None` without one"
+    if not args.review and (args.json or not folder.is_dir()): return None
+    from animal_clf.review import check_page
+    page = Path(args.review or folder/'review.html').expanduser()
+    check_page(page)
+    return page
+
+def _write_review(findings, folder, page):
+    from animal_clf.review import write_review
+    write_review(findings.table, folder.parent if folder.is_file() else folder, page, command=_how_to_apply(folder))
+
+def _how_to_apply(source):
+    "What to do with the decisions that the page saves"
+    if source.is_file(): return f'take the rows that are to go out of {source}'   # nothing is moved for a table
+    return f'animal-clf clean {shlex.quote(str(source))} --decisions decisions.csv'
+
+def _print_json(values):
+    "`values` as JSON, in letters that stdout can show (what it can't is escaped by `main`, but not as JSON wants it)"
+    text = json.dumps(values, indent=1, ensure_ascii=False)
+    try: text.encode(sys.stdout.encoding or 'utf8')
+    except UnicodeEncodeError: text = json.dumps(values, indent=1)
+    print(text)
+
+_units = dict(unreadable='file', duplicate='group', leak='group')
+
+def _count(n, unit): return f"{n} {unit}{'s'*(n != 1)}"
+
+def _tell_findings(findings, folder, page):
+    for o in findings.summary().itertuples(): _say(o.kind, _count(o.found, _units.get(o.kind, 'photo')) + (f', {o.to_drop} to set aside' if o.to_drop and folder.is_dir() else ''))
+    for o in findings.notes: _say('note', o)
+    if page and len(findings): _say('look', f'{page}   (tick what is to go, save decisions.csv, which lands in your downloads; then: {_how_to_apply(folder)})')
+
+def _apply(findings, folder, quiet):
+    from animal_clf.decisions import drop_photos
+    from animal_clf.findings import list_decisions
+    moves = drop_photos(list_decisions(findings.table), folder)
+    if not quiet: _tell_moves(moves, 'apply', folder)
+    _check_moves(moves)
+
+def _move_photos(args, folder):
+    "Apply a table of decisions, or undo what was applied"
+    from animal_clf.core import DataError
+    from animal_clf.decisions import drop_photos, read_decisions, restore_photos
+    if not folder.is_dir(): raise DataError(f'no folder `{folder}`', 'the folder that was looked at', 'Check the path')
+    if args.undo: moves = restore_photos(folder)
+    else: moves = drop_photos(read_decisions(args.decisions, folder), folder)
+    if args.json: _print_json(moves.to_dict('records'))
+    else: _tell_moves(moves, 'undo' if args.undo else 'apply', folder)
+    _check_moves(moves)
+
+def _tell_moves(moves, stage, folder):
+    "What was moved where, what was not, and classes of which nothing is left"
+    from animal_clf.core import find_photos
+    moved, back = moves[moves.status == 'moved'], f'/set-aside   (back with: animal-clf clean {shlex.quote(str(folder))} --undo)'
+    _say(stage, f"{_count(len(moved), 'photo')} moved -> {folder}" + ('' if stage == 'undo' else back))
+    for o in moves[moves.status != 'moved'].itertuples(): _say(o.status, f'{o.path}: {o.reason}')
+    for o in sorted({(folder/o).parent for o in moved.path}) if stage == 'apply' else []:
+        if not find_photos(o): _say('note', f'no photo is left in {o}: add some, or remove that folder')
+
+def _check_moves(moves):
+    "An error if a photo could not be moved"
+    from animal_clf.core import FileError
+    failed = moves[moves.status == 'failed']
+    if len(failed): raise FileError(f'{len(failed)} of {len(moves)} photos could not be moved', 'the right to move them', f'The first: {failed.path.iloc[0]}: {failed.reason.iloc[0]}')
+
+# %% ../nbs/13_cli.ipynb #dab30253
 def _evaluate(args):
     from animal_clf.core import Stopwatch
     watch = Stopwatch()
@@ -213,7 +330,8 @@ def _evaluate(args):
 def _tsne(args):
     from animal_clf.core import SettingsError, write_whole
     if Path(args.out).suffix.lower() != '.png': raise SettingsError(f'--out {args.out}', 'a name that ends with .png', 'Change --out')
-    from animal_clf.data import check_photos, find_rows
+    from animal_clf.data import check_photos
+    from animal_clf.folders import find_rows
     from animal_clf.evaluate import draw_tsne
     from animal_clf.learner import load_model
     learn = load_model(args.model)
@@ -223,7 +341,7 @@ def _tsne(args):
     with write_whole(args.out) as o: o.write_bytes(picture)
     _say('tsne', args.out)
 
-# %% ../nbs/13_cli.ipynb #bd00a495
+# %% ../nbs/13_cli.ipynb #10f30c66
 def _photos_of(names):
     "Photos named, and those in the folders named"
     from animal_clf.core import DataError, find_photos
@@ -236,7 +354,7 @@ def _predict(args):
     photos = list(_photos_of(args.photos))
     from animal_clf.learner import load_model, predict_photos
     rows = predict_photos(load_model(args.model), photos)
-    if args.json: print(json.dumps(rows, indent=1, ensure_ascii=False))
+    if args.json: _print_json(rows)
     elif args.csv: _write_csv(rows, args.csv)
     else:
         for o in rows: print(o['error'] if o['error'] else f"{o['path']}: {o['label']} {o['probability']:.1%}, then " + ', '.join(f'{name} {p:.1%}' for name,p in o['top'][1:]))

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['ten_animals', 'photo_suffixes', 'UserError', 'SettingsError', 'DataError', 'PhotoError', 'FileError', 'SearchError',
            'WeightsError', 'ModelFileError', 'Settings', 'read_settings', 'natural_key', 'find_photos', 'to_rgb',
-           'open_photo', 'hash_file', 'fit_photo', 'write_whole', 'check_folder', 'cache_folder', 'progress', 'waiting',
-           'Stopwatch']
+           'camera_turn', 'open_photo', 'hash_file', 'fit_photo', 'write_whole', 'check_folder', 'cache_folder',
+           'progress', 'waiting', 'Stopwatch']
 
-# %% ../nbs/00_core.ipynb #8c777dfb
+# %% ../nbs/00_core.ipynb #66471df4
 import configparser, difflib, errno, hashlib, os, re, struct, sys, tempfile, time
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 from fastcore.xdg import xdg_cache_home
 from fastcore.xtras import Config
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from tqdm.auto import tqdm
 
 # %% ../nbs/00_core.ipynb #18015bc1
@@ -108,7 +108,7 @@ def _typed(config, key):
 # %% ../nbs/00_core.ipynb #e4bd18aa
 photo_suffixes = ('.jpg', '.jpeg', '.jfif', '.png', '.webp', '.gif', '.bmp', '.tif', '.tiff', '.avif', '.heic', '.heif')
 
-# %% ../nbs/00_core.ipynb #626e97da
+# %% ../nbs/00_core.ipynb #ab84ce3a
 def natural_key(
     name:str|Path # A file or class name
 ) -> list: # Key under which `img2` sorts before `img10`
@@ -119,7 +119,9 @@ def find_photos(
     folder:str|Path # Folder of photos; folders in it are not entered
 ) -> list: # Paths in natural order
     "Photo files directly under `folder`, hidden ones left out"
-    return sorted((o for o in Path(folder).iterdir()
+    try: entries = list(Path(folder).iterdir())
+    except PermissionError as e: raise DataError(f'`{folder}` can not be read: {e.strerror}', 'a folder that you may read', 'Change its rights, or move it away') from e
+    return sorted((o for o in entries
                    if o.suffix.lower() in photo_suffixes and not o.name.startswith('.') and o.is_file()), key=lambda o: natural_key(o.name))
 
 # %% ../nbs/00_core.ipynb #729e7a76
@@ -152,7 +154,25 @@ def _what_is(path):
     if b'<svg' in head: return 'is a drawing (SVG), not a photo'
     return 'is not a photo that can be read'
 
-# %% ../nbs/00_core.ipynb #5bbcf68a
+# %% ../nbs/00_core.ipynb #9b06b14e
+def camera_turn(
+    img:Image.Image # As it stands in its file
+) -> int: # 1 (upright) to 8, as EXIF counts them
+    "How the camera was held; 1 if its notes don't say so, or are broken: the pixels are good all the same"
+    try: turn = img.getexif().get(274)
+    except _damage: return 1
+    return turn if turn in _turns else 1
+
+# %% ../nbs/00_core.ipynb #e6a41ceb
+_turns = {1: None, 2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+          5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90}
+
+def _turn_upright(img):
+    "`img` as the camera saw it, without the camera's notes"
+    turn = _turns[camera_turn(img)]
+    return img if turn is None else img.transpose(turn)
+
+# %% ../nbs/00_core.ipynb #7c548d2b
 def open_photo(
     path:str|Path, # A photo file of any kind that Pillow reads
     min_px:int=400 # Large JPEGs are decoded at half, a quarter … of their size while both sides stay at least this long, in px
@@ -164,7 +184,7 @@ def open_photo(
         with Image.open(path) as img:
             img.draft('RGB' if img.mode == 'YCbCr' else None, (min_px, min_px))
             img.load()
-            return to_rgb(ImageOps.exif_transpose(img))
+            return to_rgb(_turn_upright(img))
     except UnidentifiedImageError as e: raise PhotoError(f'`{path}` {_what_is(path)}', _needed, 'Leave it out or fetch it again') from e
     except Image.DecompressionBombError as e:
         raise PhotoError(f'`{path}` is too large: {e}', f'at most {2*Image.MAX_IMAGE_PIXELS:,} pixels', 'Shrink it first') from e
@@ -193,7 +213,7 @@ def fit_photo(
     if box is None: raise SettingsError(f"method '{method}'", "'crop' or 'squish'", 'Change `method`')
     return img.crop(box).resize((px, px), Image.Resampling.BICUBIC)
 
-# %% ../nbs/00_core.ipynb #f3618a16
+# %% ../nbs/00_core.ipynb #23ccb1aa
 @contextmanager
 def write_whole(
     path:str|Path # The final file; its folder is made if need be
@@ -206,10 +226,14 @@ def write_whole(
     try:
         yield part
         os.replace(part, path)
-    except OSError as e: # the block may also read files or the web: their errors are its own
-        if str(e.filename) == str(part) or e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): raise _unwritable(path, e) from e
+    except BaseException as e:
+        part.unlink(missing_ok=True)
+        if isinstance(e, OSError) and _is_about(e, part): raise _unwritable(path, e) from e
         raise
-    finally: part.unlink(missing_ok=True)
+
+def _is_about(error, path):
+    "Does `error` say that `path` can't be written? The block may also read files or the web: their errors are its own"
+    return str(error.filename) == str(path) or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def _unwritable(path, error):
     return FileError(f'`{path}` can not be written: {error.strerror or error}', 'a place with room, and the right to write there', 'Choose another place or make room')

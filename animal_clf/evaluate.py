@@ -7,7 +7,7 @@ __all__ = ['wilson_interval', 'calibration_error', 'compute_metrics', 'Evaluatio
            'choose_test', 'plot_confusion', 'worst_mistakes', 'plot_mistakes', 'find_warnings', 'draw_tsne',
            'draw_pictures', 'write_report']
 
-# %% ../nbs/09_evaluate.ipynb #5a9b9d50
+# %% ../nbs/09_evaluate.ipynb #2be4a638
 import base64, io, json, warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +16,9 @@ import numpy as np, pandas as pd
 from fastcore.xml import H1, H2, Body, Div, Figcaption, Figure, Head, Html, Img, Main, Meta, P, Style, Table, Tbody, Td, Th, Thead, Title, Tr, to_xml
 
 from .core import DataError, ModelFileError, fit_photo, open_photo, write_whole
-from .data import check_photos, find_rows, is_drawn
+from .data import check_photos
 from .features import compute_tsne, get_features, plain_text, plot_tsne
+from .folders import find_rows, is_drawn
 from .learner import Learner, ModelInfo, get_backbone, get_probabilities
 
 # %% ../nbs/09_evaluate.ipynb #a2622329
@@ -118,7 +119,7 @@ def evaluate(
     table = pd.DataFrame(dict(path=test.path, label=test.label, answer=[classes[i] for i in answers], probability=probabilities.max(1), right=answers == truth)).reset_index(drop=True)
     return Evaluation(compute_metrics(probabilities, truth, classes), table, find_leaks(test, trained))
 
-# %% ../nbs/09_evaluate.ipynb #ff9e6a59
+# %% ../nbs/09_evaluate.ipynb #6d1e3a3d
 def data_notes(
     source:str|Path, # Where the photos were read
     skipped:pd.DataFrame # Those left out, with their `reason`
@@ -127,7 +128,10 @@ def data_notes(
     notes = ['These are drawings, made to prove that the machinery works. The numbers say nothing about photos.'] if is_drawn(source) else []
     n_copies = int(skipped.reason.str.contains('has the same bytes as').sum())
     if n_copies: notes.append(f'Left out as copies of other photos: {n_copies}.')
-    if len(skipped) > n_copies: notes.append(f'Left out because they could not be read: {len(skipped)-n_copies}.')
+    n_beside = int(skipped.reason.str.contains('` lies ').sum())
+    if n_beside: notes.append(f'Left out because they are in no class folder: {n_beside}.')
+    n_unreadable = len(skipped) - n_copies - n_beside
+    if n_unreadable: notes.append(f'Left out because they could not be read: {n_unreadable}.')
     return notes
 
 # %% ../nbs/09_evaluate.ipynb #4fe2d497

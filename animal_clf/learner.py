@@ -93,14 +93,15 @@ def get_probabilities(
     logits = values @ last.weight.detach().cpu().numpy().T + last.bias.detach().cpu().numpy()
     return torch.from_numpy(logits).double().softmax(1).numpy()
 
-# %% ../nbs/08_learner.ipynb #4218eb49
+# %% ../nbs/08_learner.ipynb #6d07bdff
 def _fit_head(train_values, train_labels, valid_values, valid_labels, strengths=(.01, .1, 1, 10)):
     "(scikit-learn `LogisticRegression` with the lowest validation loss, a log row per strength tried)"
     from sklearn.linear_model import LogisticRegression # a second to import, which fine-tuning need not wait for
     from sklearn.metrics import log_loss
+    from threadpoolctl import threadpool_limits # comes with scikit-learn
     scale, best, log = float(train_values.std()) or 1., None, []
     for c in strengths:
-        model = LogisticRegression(C=c/scale**2/10, max_iter=1000).fit(train_values, train_labels)
+        with threadpool_limits(1): model = LogisticRegression(C=c/scale**2/10, max_iter=1000).fit(train_values, train_labels) # on tables this small, threads mostly wait for each other
         p = model.predict_proba(valid_values)
         log.append(dict(C=c, valid_loss=log_loss(valid_labels, p, labels=model.classes_), error_rate=1-(model.classes_[p.argmax(1)] == valid_labels).mean()))
         if best is None or log[-1]['valid_loss'] < best[0]: best = log[-1]['valid_loss'], model

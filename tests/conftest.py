@@ -1,6 +1,10 @@
 """What the tests share: no proxy from outside, and the local stand-ins for the internet"""
+import signal
+
 import pytest
 from servers import PhotoServer, SearchProxy, serving
+
+signal.signal(signal.SIGINT, signal.default_int_handler)   # whoever starts us in the background ignores it, and the processes of the tests would inherit that
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 Everything listens on 127.0.0.1 and is made on the fly: certificates by `cryptography`, pictures by Pillow.
 `SearchProxy` is what the real `ddgs` client gets as `proxy=`, with `verify=proxy.ca_file`.
 """
-import datetime, hashlib, html, io, json, ssl, threading, time
+import datetime, hashlib, html, io, json, random, socket, ssl, struct, threading, time, zlib
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -116,10 +116,11 @@ class _SearchHandler(_Handler):
 
     def nothing(self, query): self.answer('no such page', 404)
 
-    def hits(self, engine, first, count):
+    def hits(self, engine, query, first, count):
         "The page's hits, or `None` once an HTTP status has been sent instead"
         time.sleep(self.server.delay_s)
         hits = self.server.answers[engine]
+        if isinstance(hits, dict): hits = hits.get(query['q'], [])
         if isinstance(hits, list): return hits[first:first+count]
         self.answer('sorry', hits) if isinstance(hits, int) else self.answer(hits)
 
@@ -129,11 +130,11 @@ class _SearchHandler(_Handler):
 
     def duckduckgo_images(self, query):
         if query.get('vqd') != f'4-{len(query["q"])}': return self.answer('no vqd', 403)
-        if (hits := self.hits('duckduckgo', int(query.get('s', 0)), 100)) is not None:
+        if (hits := self.hits('duckduckgo', query, int(query.get('s', 0)), 100)) is not None:
             self.answer(json.dumps({'results': hits, 'next': 'i.js?s=100'}), content_type='application/x-javascript')
 
     def bing_images(self, query):
-        if (hits := self.hits('bing', int(query['first'])-1, int(query['count']))) is not None:
+        if (hits := self.hits('bing', query, int(query['first'])-1, int(query['count']))) is not None:
             self.answer('<html><body>' + ''.join(map(_bing_card, hits)) + '</body></html>')
 
 def _bing_card(hit):
@@ -145,7 +146,7 @@ def _bing_card(hit):
 class SearchProxy(_Server):
     """A proxy that answers in the name of duckduckgo.com and www.bing.com
 
-    `answers[engine]` is a list of hits, an HTTP status, or a whole page's text; `home_status` is that of
+    `answers[engine]` is a list of hits (or such lists by search term), an HTTP status, or a whole page's text; `home_status` is that of
     DuckDuckGo's start page; `seen` lists (host, path, query) of each request."""
     def __init__(self, folder):
         super().__init__(('127.0.0.1', 0), _SearchHandler)
@@ -169,6 +170,21 @@ def draw_photo(seed=0, size=(320, 240), mode='RGB'):
     for i in range(1 + seed % 5): pen.ellipse([w*i//8, h*i//9, w*(i+4)//8, h*(i+5)//9], fill=((seed*31+50*i) % 256, 200-30*i, 60))
     return img.convert(mode)
 
+def draw_scene(seed=0, size=(320, 240)):
+    "A picture whose shapes differ for each `seed`, so that no two have the same perceptual hash"
+    luck, (w,h) = random.Random(seed), size
+    img = Image.new('RGB', size, tuple(luck.randrange(256) for _ in range(3)))
+    pen = ImageDraw.Draw(img)
+    for _ in range(8):
+        x, y = luck.randrange(w), luck.randrange(h)
+        pen.ellipse([x-w//6, y-h//6, x+w//6, y+h//6], fill=tuple(luck.randrange(256) for _ in range(3)))
+    return img
+
+def png_of_size(width, height):
+    "The first bytes of a PNG that says it has this size, and is a bomb if it is large"
+    head = b'IHDR' + struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
+    return b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + head + struct.pack('>I', zlib.crc32(head)) + struct.pack('>I', 1000) + b'IDAT' + bytes(1004)
+
 def photo_bytes(img, format='JPEG', **options):
     "`img` as the bytes of a file"
     out = io.BytesIO()
@@ -188,12 +204,54 @@ class PhotoServer(_Server):
     """A server of photos: `routes[path]` is bytes, an HTTP status, a place to redirect to, or a function of the handler
 
     The path keeps its query string. `seen` lists (path, headers) of each request."""
-    def __init__(self):
-        super().__init__(('127.0.0.1', 0), _PhotoHandler)
+    def __init__(self, address='127.0.0.1'):
+        super().__init__((address, 0), _PhotoHandler)
         self.routes, self.seen = {}, []
 
     @property
     def url(self): return f'http://127.0.0.1:{self.server_port}'
+    def count(self, path): return [o for o,_ in self.seen].count(path)
+
+def sending(status=200, body=b'', **headers):
+    "A route that answers with this status, body and headers (`Retry_After` is `Retry-After`); a list of values is several headers"
+    def send(handler):
+        handler.send_response(status)
+        for k,values in {'Content_Length': len(body), **headers}.items():
+            for v in values if isinstance(values, list) else [values]: handler.send_header(k.replace('_', '-'), str(v))
+        handler.end_headers()
+        handler.wfile.write(body)
+    return send
+
+def sending_raw(data, hold_s=0):
+    "A route that answers with these bytes, HTTP or not, and hangs up after `hold_s`"
+    def send(handler):
+        handler.wfile.write(data)
+        handler.wfile.flush()
+        time.sleep(hold_s)
+        handler.close_connection = True
+    return send
+
+def in_turn(*routes):
+    "A route that is each of `routes` in turn, then the last one for ever"
+    left = list(routes)
+    def take(handler):
+        route = left.pop(0) if len(left) > 1 else left[0]
+        if callable(route): return route(handler)
+        handler.answer(route, content_type='image/jpeg') if isinstance(route, bytes) else handler.answer('sorry', route)
+    return take
+
+def hanging_up(handler):
+    "A route that resets the connection"
+    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    handler.connection.close()
+    handler.close_connection = True
+
+def silent(seconds=60):
+    "A route that says nothing for so long"
+    def wait(handler):
+        time.sleep(seconds)
+        handler.close_connection = True
+    return wait
 
 def dripping(data, pause_s=.2, step=200):
     "A route that sends `data` a few bytes at a time"

@@ -1,8 +1,8 @@
 """The shell command from end to end: what it makes of good, odd and bad input, and what an interruption leaves behind"""
 import hashlib, html, json, os, shutil, signal, subprocess, sys, time
-from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import chdir, contextmanager
 from functools import partial
-from io import BytesIO, StringIO, TextIOWrapper
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 import pandas as pd, pytest
 from lxml.html import fromstring
@@ -11,7 +11,8 @@ from animal_clf.cli import main
 from animal_clf.core import find_photos, read_settings
 from animal_clf.download import collect
 from animal_clf.sample import draw_animal, draw_sample
-from animal_clf.search import search_images
+from animal_clf.search import find_pages, licenses
+from commands import done, fails, shell
 from servers import draw_photo, photo_bytes, photo_hits, use_hub
 
 animals, offline = ('fox', 'seal', 'zebra'), ('--arch', 'tf_efficientnet_lite0')
@@ -30,26 +31,6 @@ def alone(no_outside_proxy, cache, tmp_path, monkeypatch):
     monkeypatch.setenv('ANIMAL_CLF_CACHE', str(cache))
     monkeypatch.setenv('DDGS_PROXY', nowhere)
     use_hub(monkeypatch, nowhere, tmp_path)
-
-def shell(*args):
-    "Exit code, stdout and stderr of `animal-clf ARGS`, in this process"
-    out, err = StringIO(), StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        try: code = main([str(o) for o in args])
-        except SystemExit as e: code = e.code
-    return code, out.getvalue(), err.getvalue()
-
-def done(*args):
-    "What `animal-clf ARGS` prints when all is well"
-    code, out, err = shell(*args)
-    assert (code, err) == (0, ''), err
-    return out
-
-def fails(*args, code=1):
-    "The one line that `animal-clf ARGS` says when it fails"
-    got, out, err = shell(*args)
-    assert got == code and err.count('\n') == 1 and err.startswith('animal-clf: '), (got, err)
-    return err
 
 def environment(**more): return os.environ | dict(HF_ENDPOINT=nowhere, OMP_NUM_THREADS='1') | more
 
@@ -93,7 +74,7 @@ def test_help_imports_nothing_heavy():
     found = subprocess.run([sys.executable, '-X', 'importtime', script, '--help'], capture_output=True, text=True, check=True)
     imported = {line.split('|')[-1].strip().split('.')[0] for line in found.stderr.splitlines() if line.startswith('import time:')}
     assert 'usage: animal-clf' in found.stdout and 'argparse' in imported
-    assert not imported & {'torch', 'fastai', 'fastcore', 'timm', 'numpy', 'pandas', 'PIL', 'sklearn', 'matplotlib', 'ddgs', 'httpx'}
+    assert not imported & {'torch', 'fastai', 'fastcore', 'timm', 'numpy', 'pandas', 'PIL', 'sklearn', 'matplotlib', 'ddgs', 'aiohttp'}
 
 def test_run_says_each_step_and_the_report_has_every_number(trained):
     folder, out = trained
@@ -454,13 +435,13 @@ def test_no_network_in_a_shell():
 @pytest.fixture
 def web(search_proxy, photo_server, monkeypatch):
     "Search finds what `web.photos[class]` holds; `web.asked` lists the terms"
-    def search(term, n):
+    def search(term):
         search_proxy.asked.append(term)
         name = term.removesuffix(' photo')
         photos = search_proxy.photos.get(name, [])
         photo_server.routes.update({f'/{animals.index(name)}/{i}.jpg': o for i,o in enumerate(photos)} if photos else {})
         search_proxy.answers['duckduckgo'] = photo_hits(len(photos), url=f'{photo_server.url}/{animals.index(name)}/{{}}.jpg') if photos else []
-        return search_images(term, n, **search_proxy.options)
+        return find_pages(term, pause_s=0, **search_proxy.options)
     search_proxy.asked, search_proxy.photos = [], {}
     monkeypatch.setattr('animal_clf.download.collect', partial(collect, search=search))
     return search_proxy
@@ -468,12 +449,12 @@ def web(search_proxy, photo_server, monkeypatch):
 def drawings(animal, count): return [photo_bytes(draw_animal(animal, index=i, px=128)) for i in range(1, count+1)]
 
 def test_from_names_to_a_model(web):
-    web.photos = {o: drawings(o, 6) + [b'<html>'] for o in ('fox', 'seal')}
-    Path('settings.ini').write_text('[DEFAULT]\nn_photos = 7\narch = tf_efficientnet_lite0\n')
-    out = done('run', '--classes', 'fox', 'seal')
+    web.photos = {o: [b'<html>'] + drawings(o, 6) for o in ('fox', 'seal')}
+    Path('settings.ini').write_text('[DEFAULT]\nn_photos = 6\narch = tf_efficientnet_lite0\n')
+    out = done('run', '--classes', 'fox', 'seal', '--allow-private')
     assert 'fox: collected, 6 kept of 7 found, 1 failed' in out
     assert report_of(Path('models/fox-seal'))['classes'] == ['fox', 'seal'] and len(find_photos('data/fox-seal/photos/fox')) == 6
-    assert 'fox: already there, 6 kept' in done('run', '--classes', 'fox', 'seal') and len(web.asked) == 2
+    assert 'fox: already there, 6 kept' in done('run', '--classes', 'fox', 'seal', '--allow-private') and len(web.asked) == 2
 
 def test_no_class_is_found(web):
     assert 'no photo for "snark photo" (duckduckgo: nothing found; bing: nothing found)' in fails('run', '--classes', 'snark', 'boojum', *offline)
@@ -481,8 +462,23 @@ def test_no_class_is_found(web):
 
 def test_one_class_is_found_and_its_photos_are_kept(web):
     web.photos = {'fox': drawings('fox', 4)}
-    assert "no photos of 'snark'" in fails('run', '--classes', 'fox', 'snark', *offline)
+    assert "no photos of 'snark'" in fails('run', '--classes', 'fox', 'snark', '--allow-private', *offline)
     assert not Path('models').exists() and len(find_photos('data/fox-snark/photos/fox')) == 4
+
+def test_download_prints_its_counts(web):
+    web.photos = {'fox': [b'<html>'] + drawings('fox', 3) + drawings('fox', 1)}
+    counts = json.loads(done('download', '--classes', 'fox', '-n', '9', '--out', 'data/fox', '--allow-private', '--json'))
+    assert {o: counts[o] for o in ('found', 'kept', 'failed', 'set_aside', 'duplicate')} == dict(found=5, kept=3, failed=1, set_aside=1, duplicate=1)
+    assert counts['classes']['fox']['kept'] == 3
+
+def test_download_stays_away_from_private_addresses(web):
+    web.photos = {'fox': drawings('fox', 3)}
+    out = done('download', '--classes', 'fox', '-n', '3', '--out', 'data/fox')
+    assert '0 kept of 3 found, 3 failed' in out and '127.0.0.1' in out
+
+def test_download_refuses_unknown_licences(web): assert all(o in fails('download', '--classes', 'fox', '--out', 'x', '--license', 'mine', code=2) for o in licenses)
+
+def test_help_names_the_licences(): assert all(o in ''.join(done('download', '--help').split()) for o in licenses)   # argparse breaks lines at hyphens
 
 def test_one_class_is_refused_before_anything_is_searched(web):
     web.photos = {'fox': drawings('fox', 4)}

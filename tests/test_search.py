@@ -2,11 +2,12 @@
 import os, subprocess, sys, time, types
 import pytest
 from animal_clf.core import SearchError, SettingsError
-from animal_clf.search import NoNetworkError, NothingFoundError, RateLimitError, search_images, web_engines
+from animal_clf import search as room
+from animal_clf.search import NoNetworkError, NothingFoundError, RateLimitError, find_pages, licenses, search_images, web_engines
 from servers import photo_hits
 
 
-def search(proxy, term='red fox photo', n=10, **options): return search_images(term, n, **(proxy.options | options))
+def search(proxy, term='red fox photo', n=10, **options): return search_images(term, n, **(proxy.options | dict(pause_s=0) | options))
 
 def test_one_page_of_duckduckgo(search_proxy):
     search_proxy.answers['duckduckgo'] = photo_hits(30)
@@ -116,6 +117,60 @@ def test_options_are_checked_first(search_proxy, term, n):
     assert search_proxy.seen == []
 
 
+# --- page by page, manners, licences
+
+def asked(proxy, host='duckduckgo.com', path='/i.js'): return [query for h,p,query in proxy.seen if (h, p) == (host, path)]
+
+def test_pages_are_asked_for_as_needed(search_proxy):
+    search_proxy.answers.update(duckduckgo=photo_hits(250), bing=photo_hits(50, start=240))
+    pages = find_pages('red fox', **search_proxy.options)
+    assert search_proxy.seen == []
+    assert len(next(pages)) == 100 and len(asked(search_proxy)) == 1
+    assert [len(o) for o in pages] == [100, 50, 25, 15]
+    assert len(asked(search_proxy)) == 4 and len(asked(search_proxy, 'www.bing.com', '/images/async')) == 3
+
+def test_refused_in_the_middle(search_proxy):
+    search_proxy.answers.update(duckduckgo=photo_hits(300), bing=photo_hits(5, start=900))
+    pages = find_pages('red fox', pause_s=0, **search_proxy.options)
+    next(pages)
+    search_proxy.answers['duckduckgo'] = 403
+    assert [o['engine'] for page in pages for o in page] == ['bing']*5
+    assert len(asked(search_proxy)) == 1+3
+
+def test_an_engine_that_comes_to_its_senses(search_proxy, monkeypatch):
+    pauses = []
+    def sleep(seconds):
+        if seconds: pauses.append(seconds)   # the server sleeps too
+        if len(pauses) == 2: search_proxy.answers['duckduckgo'] = photo_hits(10)
+    monkeypatch.setattr(room.time, 'sleep', sleep)
+    search_proxy.answers['duckduckgo'] = 429
+    assert {o['engine'] for o in search(search_proxy, pause_s=1)} == {'duckduckgo'}
+    assert .5 <= pauses[0] <= 1.5 and 1 <= pauses[1] <= 3 and len(pauses) == 2
+
+@pytest.mark.parametrize('answer', [[], 500, '<html>'])
+def test_only_refusals_are_tried_again(search_proxy, answer):
+    search_proxy.answers.update(duckduckgo=answer, bing=photo_hits(10))
+    search(search_proxy)
+    assert len(asked(search_proxy)) == 1
+
+@pytest.mark.parametrize('license', licenses)
+def test_licences_are_passed_on(search_proxy, license):
+    search_proxy.answers.update(duckduckgo=photo_hits(120), bing=photo_hits(500))
+    assert len(search(search_proxy, n=300, license=license)) == 120
+    assert {o['f'] for o in asked(search_proxy)} == {f',,,,,license:{licenses[license]}'}
+    assert {host for host,*_ in search_proxy.seen} == {'duckduckgo.com'}
+
+def test_no_licence_is_no_filter(search_proxy):
+    search_proxy.answers['duckduckgo'] = photo_hits(10)
+    search(search_proxy)
+    assert 'f' not in asked(search_proxy)[0]
+
+@pytest.mark.parametrize('options', [dict(license='Public'), dict(license='any'), dict(pause_s=-1), dict(pause_s=float('nan')), dict(license='public', engines=[('a', None)])])
+def test_page_options_are_checked_first(search_proxy, options):
+    with pytest.raises(SettingsError): find_pages('red fox', **search_proxy.options, **options)
+    assert search_proxy.seen == []
+
+
 # --- the old package
 
 def old_package(monkeypatch, images):
@@ -138,7 +193,7 @@ def test_the_old_package_serves_too(monkeypatch):
 def test_the_old_package_is_refused(monkeypatch):
     def images(keywords, max_results): raise error('https://duckduckgo.com/i.js 403 Ratelimit')
     error = old_package(monkeypatch, images)
-    with pytest.raises(RateLimitError, match='duckduckgo: HTTP 403'): search_images('red fox', 5)
+    with pytest.raises(RateLimitError, match='duckduckgo: HTTP 403'): search_images('red fox', 5, pause_s=0)
 
 def test_the_old_package_cannot_take_a_certificate(monkeypatch, search_proxy):
     old_package(monkeypatch, None)
