@@ -6,7 +6,7 @@
 __all__ = ['default_arch', 'offline_arch', 'Arch', 'get_arch', 'load_weights', 'Backbone', 'load_backbone', 'choose_engine',
            'create_engine', 'decode_batches']
 
-# %% ../nbs/04_backbone.ipynb #7c89fc08
+# %% ../nbs/04_backbone.ipynb #3fc66b97
 import difflib, hashlib, io, os, pickle, threading, warnings
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -126,7 +126,7 @@ def load_weights(
                            f"the {len(model.state_dict())} tensors of timm's '{arch}'", 'Delete that file or put the right one there') from e
     return model.state_dict()
 
-# %% ../nbs/04_backbone.ipynb #981a32b2
+# %% ../nbs/04_backbone.ipynb #26f106c1
 @dataclass
 class Backbone:
     "A network from photo to features, and the preprocessing it needs"
@@ -135,6 +135,7 @@ class Backbone:
     mean:tuple           # Mean of each channel, RGB in [0,1]
     std:tuple            # Standard deviation of each channel
     method:str = 'crop'  # How a photo is fitted into the square: `crop` or `squish`
+    mirror:bool = False  # Are features the mean of those of the photo and of its mirror image? That is `get_features`' to do
 
     def fingerprint(self) -> str: # 16 hex digits
         "Changes whenever the features would: with the weights, the layers or the preprocessing"
@@ -154,7 +155,7 @@ def load_backbone(
     model.reset_classifier(0)
     return Backbone(model.eval(), found.px, found.mean, found.std)
 
-# %% ../nbs/04_backbone.ipynb #049b301c
+# %% ../nbs/04_backbone.ipynb #9634876b
 class _BytesIn(nn.Module):
     "A backbone that takes photos as bytes, uint8 (B,px,px,3)"
     def __init__(self, backbone):
@@ -198,7 +199,8 @@ def _onnx_engine(backbone, precision):
     session = onnxruntime.InferenceSession(_to_onnx(backbone), providers=['CPUExecutionProvider'])
     return lambda photos: session.run(None, {'photos': photos})[0]
 
-# %% ../nbs/04_backbone.ipynb #6d2f195c
+# %% ../nbs/04_backbone.ipynb #07854516
+_compiled = {} # The last few compiled networks: compiling takes as long as a hundred photos
 _engines = dict(torch=(_torch_engine, 'torch'), openvino=(_openvino_engine, 'openvino'), onnx=(_onnx_engine, 'onnxruntime'))
 
 def choose_engine() -> str: # 'torch' or 'openvino'
@@ -216,12 +218,16 @@ def create_engine(
     if precision not in ('auto', 'fp32', 'bf16'): raise SettingsError(f"precision '{precision}'", 'auto, fp32 or bf16', 'Change `precision`')
     make, package = _engines[name]
     if not find_spec(package): raise SettingsError(f"engine '{name}' without its package", f'`{package}` installed', f'pip install {package}')
-    return make(backbone, precision)
+    if name == 'torch': return make(backbone, precision)   # it shares its weights with the backbone, which may be trained on
+    key = backbone.fingerprint(), name, precision
+    if key not in _compiled: _compiled[key] = make(backbone, precision)
+    while len(_compiled) > 3: _compiled.pop(next(iter(_compiled)))
+    return _compiled[key]
 
-# %% ../nbs/04_backbone.ipynb #900d5db7
+# %% ../nbs/04_backbone.ipynb #b1be4944
 def _decode(path, backbone):
     "The photo at `path` as uint8 (px,px,3), or the `PhotoError` that it met"
-    try: return np.asarray(fit_photo(open_photo(path), backbone.px, backbone.method))
+    try: return np.asarray(fit_photo(open_photo(path, 2*backbone.px), backbone.px, backbone.method))
     except PhotoError as e: return e
 
 # %% ../nbs/04_backbone.ipynb #a02ffa34

@@ -5,16 +5,18 @@
 # %% auto #0
 __all__ = ['main']
 
-# %% ../nbs/13_cli.ipynb #a0d3154a
+# %% ../nbs/13_cli.ipynb #899d6db5
 import argparse, json, os, shlex, sys, warnings
 from pathlib import Path
 
-# %% ../nbs/13_cli.ipynb #42526d4a
+# %% ../nbs/13_cli.ipynb #62167fbb
 def _at_least_one(text):
     try: value = int(text)
     except ValueError as e: raise argparse.ArgumentTypeError(f'{text!r} is not a whole number') from e
     if value < 1: raise argparse.ArgumentTypeError(f'{value} is less than 1')
     return value
+
+def _at_least_zero(text): return 0 if text.strip() == '0' else _at_least_one(text)
 
 def _seconds(text):
     try: value = float(text)
@@ -22,14 +24,26 @@ def _seconds(text):
     if not 0 < value < float('inf'): raise argparse.ArgumentTypeError(f'{text} is not above 0')
     return value
 
+_recipes = ('auto', 'head', 'fine_tune', 'scratch', 'early_stopping', 'custom_head') # as in the room `recipes`, which takes seconds to import
+
 def _add_training(parser):
     "Options of `run` and `train`"
     parser.add_argument('--out', metavar='DIR', help='where the model goes (default: models/NAME of the data)')
     parser.add_argument('--arch', metavar='A', help='backbone: any timm name, or tf_efficientnet_lite0, which needs no internet')
-    parser.add_argument('--recipe', choices=('auto', 'head', 'fine_tune', 'scratch'), default='auto', help='how to train (default: auto)')
-    parser.add_argument('--epochs', type=_at_least_one, metavar='N', help='epochs of fine_tune and scratch')
-    parser.add_argument('--budget', type=_seconds, metavar='SECONDS', help='end fine_tune and scratch after so many seconds')
+    parser.add_argument('--recipe', choices=_recipes, default='auto', help='how to train (default: auto)')
+    parser.add_argument('--epochs', type=_at_least_one, metavar='N', help='epochs of the whole network')
+    parser.add_argument('--budget', type=_seconds, metavar='SECONDS', help='train for at most so long; auto trains the whole network for what the head leaves of it')
     parser.add_argument('--seed', type=int, metavar='N', help='start of every random choice')
+    parser.add_argument('--resume', action='store_true', help='go on with a training that was interrupted, from its last checkpoint')
+    parser.add_argument('--groups', metavar='CSV', help='a table class,group: a second level of labels (breed and species, say), reported too')
+    parser.add_argument('--balance', choices=('none', 'loss', 'sampling'), metavar='B', help='for classes of unequal size: loss weighs mistakes, sampling shows small classes more often')
+    parser.add_argument('--precision', choices=('auto', 'fp32', 'bf16'), default='auto', metavar='P', help='fp32 or bf16 (default: the faster one, measured)')
+    parser.add_argument('--lr', type=float, metavar='RATE', help='highest learning rate of the whole network')
+    parser.add_argument('--patience', type=_at_least_one, metavar='N', help='end after so many epochs without a better one')
+    parser.add_argument('--head', type=_at_least_one, nargs='+', metavar='SIZE', help='hidden layers of the head, by their sizes')
+    parser.add_argument('--dropout', type=float, nargs='+', metavar='SHARE', help='dropout in front of each hidden layer')
+    parser.add_argument('--batch-size', type=_at_least_one, metavar='N', help='photos per training step')
+    parser.add_argument('--workers', type=_at_least_zero, metavar='N', help='processes that decode photos (default: one per core)')
 
 # %% ../nbs/13_cli.ipynb #f945becc
 def _add_collecting(parser):
@@ -99,21 +113,28 @@ def _make_parser():
     o.add_argument('folder', metavar='DIR', help='a new or empty folder')
     return parser
 
-# %% ../nbs/13_cli.ipynb #0c216b21
-def _say(stage, text): print(f'{stage:<10} {text}' if len(stage) > 9 else f'{stage:<10}{text}', flush=True)
+# %% ../nbs/13_cli.ipynb #996d0f3a
+def _say(stage, text):
+    "One line for a stage; of several processes only the main one speaks"
+    if int(os.environ.get('RANK') or 0) == 0: print(f'{stage:<10} {text}' if len(stage) > 9 else f'{stage:<10}{text}', flush=True)
 
 def _settings(args):
     "Settings with the command line's options before them"
     from animal_clf.core import read_settings
-    given = {name: getattr(args, name, None) for name in ('arch', 'epochs', 'seed')}
+    given = {name: getattr(args, name, None) for name in ('arch', 'epochs', 'seed', 'batch_size')}
     if getattr(args, 'classes', None): given['classes'] = tuple(args.classes)
     if getattr(args, 'n', None): given['n_photos'] = args.n
     return read_settings(**given)
 
-def _read_data(source, settings):
+def _group(data, table):
+    from animal_clf.labels import group_classes
+    return group_classes(data, table)
+
+def _read_data(source, settings, groups=None):
     "Photos under `source`, with a line that counts them and one for each of the first that can't be read"
     from animal_clf.data import read_data
     data = read_data(source, settings.n_test, seed=settings.seed)
+    if groups: data = _group(data, groups)
     n = data.photos.split.value_counts()
     _say('data', f"{source}: {len(data.photos)} photos of {len(data.classes)} classes ({n['train']} train, {n['valid']} validation, {n['test']} test)" +
                  (' - drawings, not photos: the numbers below say nothing about photos' if data.drawn else ''))
@@ -121,24 +142,72 @@ def _read_data(source, settings):
     if len(data.skipped) > 3: _say('skipped', f'and {len(data.skipped)-3} more; all are in skipped.csv beside the model')
     return data
 
+def _recipe(args, settings):
+    "The recipe that the options ask for"
+    from animal_clf.recipes import get_recipe
+    recipe = get_recipe(args.recipe, balance=args.balance, lr=args.lr, patience=args.patience, head=_head(args))
+    epochs = args.epochs or (settings.epochs if args.recipe in ('fine_tune', 'scratch') else None)
+    return recipe, None if args.recipe == 'head' else epochs
+
+def _head(args):
+    "The head that the options ask for, or None"
+    if not args.head and not args.dropout: return None
+    from animal_clf.core import SettingsError
+    if not args.head: raise SettingsError('--dropout without --head', 'the sizes of the hidden layers too', 'Add --head SIZE …')
+    from animal_clf.recipes import Head
+    return Head(args.head, args.dropout or (), log_softmax=args.recipe == 'custom_head')
+
+_usual = ('resnet18', 'resnet34', 'resnet50', 'tf_efficientnet_lite0') # known without waiting for timm, which knows all the others
+
+def _check_training(args, settings):
+    "Raise `SettingsError` for options of training that can't be used, before anything is read or fetched"
+    from animal_clf.core import SettingsError, check_folder
+    from animal_clf.distributed import n_processes
+    from animal_clf.recipes import get_recipe
+    recipe, epochs = _recipe(args, settings)
+    get_recipe(recipe, epochs=epochs)
+    if settings.arch not in _usual:
+        from animal_clf.backbone import get_arch
+        get_arch(settings.arch)
+    if args.groups and not Path(args.groups).is_file(): raise SettingsError(f'--groups {args.groups}, which is no file', 'a table class,group', 'Check the path')
+    if args.command == 'run' and n_processes() > 1: raise SettingsError(f'run in {n_processes()} processes', 'train, which can share its work between them', 'Train with `animal-clf train`, then test with `animal-clf evaluate`')
+    check_folder(args.out)
+
+def _resumed_arch(file, args, settings):
+    "The architecture to resume with: a run that had gone on with the offline backbone stays with it"
+    from animal_clf.backbone import offline_arch
+    from animal_clf.checkpoints import load_checkpoint
+    if not args.resume or load_checkpoint(file).course.about.get('arch') != offline_arch: return settings.arch
+    if settings.arch != offline_arch: _say('weights', f'this training was begun with the offline backbone {offline_arch}, and goes on with it')
+    return offline_arch
+
 def _train_model(data, settings, args, offline_too):
     "Train, on the offline backbone if need be and `offline_too`, and save"
     from animal_clf.backbone import offline_arch
     from animal_clf.core import WeightsError
-    from animal_clf.learner import save_model, train
-    options = dict(recipe=args.recipe, epochs=settings.epochs, seed=settings.seed, batch_size=settings.batch_size, budget=args.budget)
-    try: trained = train(data, arch=settings.arch, **options)
+    from animal_clf.distributed import is_main
+    from animal_clf.learner import Run, save_model, train
+    from animal_clf.training import checkpoint_name
+    recipe, epochs = _recipe(args, settings)
+    run = Run(args.out, args.resume, args.precision, args.workers, _say)
+    file = Path(args.out)/checkpoint_name
+    if args.resume and not file.exists(): _say('resume', f'no checkpoint in {args.out}: training starts from the beginning')
+    if file.exists() and not args.resume: _say('note', f'{file} of an interrupted training is replaced; --resume would have gone on with it')
+    arch = _resumed_arch(file, args, settings) if offline_too and file.exists() else settings.arch
+    options = dict(recipe=recipe, epochs=epochs, seed=settings.seed, batch_size=settings.batch_size, budget=args.budget, run=run)
+    try: trained = train(data, arch=arch, **options)
     except WeightsError as e:
-        if not offline_too or settings.arch == offline_arch: raise
+        if not offline_too or arch == offline_arch: raise
         _say('weights', f'{e.found}; going on with the offline backbone {offline_arch}')
         trained = train(data, arch=offline_arch, **options)
-    folder = save_model(trained, data, args.out)
+    if is_main(): save_model(trained, data, args.out)
     valid = f'validation accuracy {trained.valid_accuracy:.1%} ' if trained.valid_accuracy is not None else ''
+    _say('training', f'{trained.arch}, recipe {trained.recipe}: {valid}-> {args.out}')
     if trained.recipe == 'head' and (args.epochs or args.budget): _say('note', 'recipe head has no epochs, and takes seconds: --epochs and --budget were not needed')
-    _say('training', f'{trained.arch}, recipe {trained.recipe}: {valid}-> {folder}')
+    if trained.recipe == 'auto' and not (args.epochs or args.budget): _say('note', 'this is the head alone; with --budget SECONDS auto goes on and trains the whole network, and keeps what is better')
     return trained
 
-# %% ../nbs/13_cli.ipynb #dee8a0ea
+# %% ../nbs/13_cli.ipynb #6593de1e
 def _name_of(classes):
     "Folder name for a list of classes"
     import hashlib
@@ -179,24 +248,23 @@ def _source(args, settings):
     return folder
 
 def _run(args):
-    from animal_clf.core import Stopwatch, check_folder, waiting
+    from animal_clf.core import Stopwatch, waiting
     settings, watch = _settings(args), Stopwatch()
     _check_classes(args, settings)
-    with watch.stage('imports'), waiting('loading PyTorch and fastai'):
-        from animal_clf.evaluate import data_notes, draw_pictures, evaluate, write_report
-        from animal_clf.learner import check_training, read_info, save_test
-    check_training(args.recipe, settings.arch, settings.epochs, args.budget)
     name = _name_of_source(args.data) if args.data else 'sample' if args.sample else _name_of(settings.classes)
     args.out = args.out or Path('models')/name
-    check_folder(args.out)
+    _check_training(args, settings)
+    with watch.stage('imports'), waiting('loading PyTorch and fastai'):
+        from animal_clf.evaluate import data_notes, draw_pictures, evaluate, write_report
+        from animal_clf.learner import read_info, save_test
     with watch.stage('collecting'): source = _source(args, settings)
-    with watch.stage('reading'): data = _read_data(source, settings)
+    with watch.stage('reading'): data = _read_data(source, settings, args.groups)
     with watch.stage('training'): trained = _train_model(data, settings, args, offline_too=True)
-    with watch.stage('test'): result = evaluate(trained.learn, data.split('test'), data.photos[data.photos.split != 'test'])
+    with watch.stage('test'): result = evaluate(trained.learn, data.split('test'), data.photos[data.photos.split != 'test'], data.groups)
     watch.timings['to_test_result'] = watch.since_start()
     _say('test', f"{result.line()}; {watch.timings['to_test_result']:.1f} s after the start")
     save_test(args.out, result.metrics)
-    with watch.stage('pictures'), waiting('drawing pictures'): pictures = draw_pictures(result, trained.learn, data.photos)
+    with watch.stage('pictures'), waiting('drawing pictures'): pictures = draw_pictures(result, trained.learn, data.photos, trained.log)
     _say('report', write_report(args.out, result, read_info(args.out), pictures, watch.timings, data_notes(source, data.skipped)))
     _say('next', f'animal-clf predict {args.out} PHOTO   ({watch.since_start():.1f} s in all)')
 
@@ -214,13 +282,10 @@ def _download(args):
     _print_json(count_rows(read_manifest(args.out)) | dict(classes={o.pop('class'): o for o in rows}))
 
 def _train(args):
-    from animal_clf.core import check_folder
     settings = _settings(args)
-    from animal_clf.learner import check_training
-    check_training(args.recipe, settings.arch, settings.epochs, args.budget)
     args.out = args.out or Path('models')/_name_of_source(args.data)
-    check_folder(args.out)
-    _train_model(_read_data(args.data, settings), settings, args, offline_too=False)
+    _check_training(args, settings)
+    _train_model(_read_data(args.data, settings, args.groups), settings, args, offline_too=False)
 
 # %% ../nbs/13_cli.ipynb #e7e2dc56
 def _clean(args):
@@ -310,7 +375,7 @@ def _check_moves(moves):
     failed = moves[moves.status == 'failed']
     if len(failed): raise FileError(f'{len(failed)} of {len(moves)} photos could not be moved', 'the right to move them', f'The first: {failed.path.iloc[0]}: {failed.reason.iloc[0]}')
 
-# %% ../nbs/13_cli.ipynb #dab30253
+# %% ../nbs/13_cli.ipynb #b4709f9c
 def _evaluate(args):
     from animal_clf.core import Stopwatch
     watch = Stopwatch()
@@ -318,7 +383,7 @@ def _evaluate(args):
     from animal_clf.learner import load_model, read_info
     info, learn = read_info(args.model), load_model(args.model)
     test, trained, notes = choose_test(args.data, args.model)
-    with watch.stage('test'): result = evaluate(learn, test, trained)
+    with watch.stage('test'): result = evaluate(learn, test, trained, info.groups)
     watch.timings['to_test_result'] = watch.since_start()
     with watch.stage('pictures'): pictures = draw_pictures(result, learn, test)
     page = write_report(args.model, result, info, pictures, watch.timings, notes)
@@ -373,21 +438,28 @@ def _sample(args):
     from animal_clf.sample import draw_sample
     _say('sample', f'{draw_sample(args.folder)}: drawings, not photos')
 
-# %% ../nbs/13_cli.ipynb #9cc2c430
+# %% ../nbs/13_cli.ipynb #63022038
+def _way_on(args):
+    "How to go on with a training that was stopped, if it left a checkpoint"
+    here = getattr(args, 'out', None) and args.command in ('run', 'train') and (Path(args.out)/'checkpoint.safetensors').exists()
+    return '; --resume goes on from the last checkpoint' if here else ''
+
+# %% ../nbs/13_cli.ipynb #767106a3
 def main(
     argv:list=None # Arguments without the program's name; default: the shell's
 ) -> int: # Exit code: 0 done, 1 failed, 2 wrong usage
     "The shell command `animal-clf`"
     args = _make_parser().parse_args(argv)
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # threads of PyTorch that wait don't keep others from the core: photos are decoded meanwhile
     warnings.filterwarnings('ignore', message=r'.*torch\.jit\.script.* is deprecated') # fastai's, on import
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace') # a name that the terminal can't show is no reason to stop
     from animal_clf.core import SettingsError, UserError
     try: return args.run(args) or 0
     except UserError as e:
-        print('animal-clf: ' + ' '.join(str(e).split()), file=sys.stderr)
+        print('animal-clf: ' + ' '.join(f'{e.found}; expected {e.expected}. {e.do}'.split()), file=sys.stderr)
         return 2 if isinstance(e, SettingsError) else 1
     except KeyboardInterrupt:
-        print('animal-clf: stopped', file=sys.stderr)
+        print('animal-clf: stopped' + _way_on(args), file=sys.stderr)
         return 130
     except BrokenPipeError: # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['ten_animals', 'photo_suffixes', 'UserError', 'SettingsError', 'DataError', 'PhotoError', 'FileError', 'SearchError',
-           'WeightsError', 'ModelFileError', 'Settings', 'read_settings', 'natural_key', 'find_photos', 'to_rgb',
-           'camera_turn', 'open_photo', 'hash_file', 'fit_photo', 'write_whole', 'check_folder', 'cache_folder',
-           'progress', 'waiting', 'Stopwatch']
+           'WeightsError', 'ModelFileError', 'TrainingError', 'Settings', 'read_settings', 'natural_key', 'find_photos',
+           'to_rgb', 'camera_turn', 'open_photo', 'hash_file', 'fit_photo', 'write_whole', 'check_folder',
+           'cache_folder', 'progress', 'waiting', 'Stopwatch']
 
 # %% ../nbs/00_core.ipynb #66471df4
 import configparser, difflib, errno, hashlib, os, re, struct, sys, tempfile, time
@@ -33,7 +33,7 @@ class UserError(Exception):
 
     def __reduce__(self): return type(self), (self.found, self.expected, self.do)
 
-# %% ../nbs/00_core.ipynb #404c694b
+# %% ../nbs/00_core.ipynb #76e960de
 class SettingsError(UserError, ValueError): "An option or a line of `settings.ini` that can't be used"
 class DataError(UserError, ValueError): "Photos or labels that can't be used"
 class PhotoError(UserError, OSError): "One photo that can't be opened"
@@ -41,6 +41,7 @@ class FileError(UserError, OSError): "A file that can't be written"
 class SearchError(UserError, OSError): "No search service answered"
 class WeightsError(UserError, OSError): "Pretrained weights that can't be fetched or don't fit"
 class ModelFileError(UserError, ValueError): "A model file that is missing, damaged or too new"
+class TrainingError(UserError, ArithmeticError): "Training that came to nothing"
 
 # %% ../nbs/00_core.ipynb #8c8e5d13
 ten_animals = ('blue whale', 'chihuahua', 'chimpanzee', 'fox', 'gorilla',

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['take_detail', 'compare_pictures', 'find_candidates', 'find_copies', 'group_copies']
 
-# %% ../nbs/05c_duplicates.ipynb #e420c88c
+# %% ../nbs/05c_duplicates.ipynb #9072f499
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +13,6 @@ from contextlib import contextmanager
 import numpy as np
 
 from .core import PhotoError, SettingsError, open_photo, progress
-from .features import find_neighbours
 from .looks import take_grey
 
 # %% ../nbs/05c_duplicates.ipynb #3d60144b
@@ -63,7 +62,7 @@ def compare_pictures(
         for side in range(round(_least_share*px), px + 1): best = torch.maximum(best, _correlate(take_detail(_shrink(whole, side), window), detail))
     return best.numpy()
 
-# %% ../nbs/05c_duplicates.ipynb #dfeb2ca4
+# %% ../nbs/05c_duplicates.ipynb #77a0c356
 def _coarse(grey):
     "Grey pictures (N, 32, 32) as 8 × 8 shapes without brightness, (N, 64)"
     shapes = grey.reshape(-1, 8, 4, 8, 4).mean((2, 4)).reshape(-1, 64)
@@ -81,6 +80,7 @@ def find_candidates(
     k:int=8                  # Neighbours of each photo, 1 or more
 ) -> np.ndarray: # int (P, 2): pairs of rows, each once
     "Pairs of photos that may be copies of one another"
+    from animal_clf.features import find_neighbours # loads PyTorch, which can wait until the photos have been looked at
     if len(grey) < 2: return np.zeros((0, 2), int)
     shapes, k = _coarse(grey), min(k + 1, len(grey))   # one is the photo itself
     found = [_pairs(*find_neighbours(shapes, o, k), .4) for o in (shapes, _coarse(grey[:, :, ::-1]))]

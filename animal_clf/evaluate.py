@@ -7,7 +7,7 @@ __all__ = ['wilson_interval', 'calibration_error', 'compute_metrics', 'Evaluatio
            'choose_test', 'plot_confusion', 'worst_mistakes', 'plot_mistakes', 'find_warnings', 'draw_tsne',
            'draw_pictures', 'write_report']
 
-# %% ../nbs/09_evaluate.ipynb #2be4a638
+# %% ../nbs/09_evaluate.ipynb #eedaa1cc
 import base64, io, json, warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,11 @@ import numpy as np, pandas as pd
 from fastcore.xml import H1, H2, Body, Div, Figcaption, Figure, Head, Html, Img, Main, Meta, P, Style, Table, Tbody, Td, Th, Thead, Title, Tr, to_xml
 
 from .core import DataError, ModelFileError, fit_photo, open_photo, write_whole
+from .curves import plot_training
 from .data import check_photos
 from .features import compute_tsne, get_features, plain_text, plot_tsne
 from .folders import find_rows, is_drawn
+from .labels import sum_groups
 from .learner import Learner, ModelInfo, get_backbone, get_probabilities
 
 # %% ../nbs/09_evaluate.ipynb #a2622329
@@ -79,7 +81,7 @@ def compute_metrics(
         per_class=dict(zip(classes, per_class)), **averages, confusion=confusion.tolist(), roc_auc=_areas(probabilities, truth, classes),
         ece=calibration_error(probabilities, truth), baseline_accuracy=float(np.bincount(truth).max()/n))
 
-# %% ../nbs/09_evaluate.ipynb #320f56b0
+# %% ../nbs/09_evaluate.ipynb #4fd5930a
 @dataclass
 class Evaluation:
     "A model's answers to the test photos, and what they amount to"
@@ -91,7 +93,8 @@ class Evaluation:
         "The answer in one line"
         m = self.metrics
         low, high = m['accuracy_ci95']
-        return f"test accuracy {m['accuracy']:.1%} ({m['n_correct']}/{m['n_test']}), 95% interval {low:.1%} to {high:.1%}"
+        by_group = f"; by group {m['groups']['accuracy']:.1%} ({m['groups']['n_correct']}/{m['n_test']})" if 'groups' in m else ''
+        return f"test accuracy {m['accuracy']:.1%} ({m['n_correct']}/{m['n_test']}), 95% interval {low:.1%} to {high:.1%}{by_group}"
 
 def find_leaks(
     test:pd.DataFrame,    # Columns path, sha256
@@ -101,10 +104,16 @@ def find_leaks(
     seen = dict(zip(trained.sha256, trained.path))
     return [dict(test=o.path, trained_on=seen[o.sha256]) for o in test.itertuples() if o.sha256 in seen]
 
+def _group_metrics(probabilities, labels, classes, groups):
+    "The metrics of the second level of labels: a group's probability is the sum of its classes'"
+    p, names = sum_groups(probabilities, classes, groups)
+    return compute_metrics(p, labels.map(groups).map(names.index).to_numpy(), names)
+
 def evaluate(
     learn:Learner,              # Made by `train` or `load_model`
     test:pd.DataFrame,          # Columns path, label, sha256: photos that the model never saw
-    trained:pd.DataFrame        # Columns path, sha256: photos that it was trained on or validated with
+    trained:pd.DataFrame,       # Columns path, sha256: photos that it was trained on or validated with
+    groups:dict=None            # {class: group}, where there are two levels of labels; then `metrics` has `groups` too
 ) -> Evaluation:
     "Test a model on held-out photos"
     classes = list(learn.dls.vocab)
@@ -117,7 +126,9 @@ def evaluate(
     probabilities = get_probabilities(learn, features.values)
     answers = probabilities.argmax(1)
     table = pd.DataFrame(dict(path=test.path, label=test.label, answer=[classes[i] for i in answers], probability=probabilities.max(1), right=answers == truth)).reset_index(drop=True)
-    return Evaluation(compute_metrics(probabilities, truth, classes), table, find_leaks(test, trained))
+    metrics = compute_metrics(probabilities, truth, classes)
+    if groups: metrics['groups'] = _group_metrics(probabilities, test.label, classes, groups)
+    return Evaluation(metrics, table, find_leaks(test, trained))
 
 # %% ../nbs/09_evaluate.ipynb #6d1e3a3d
 def data_notes(
@@ -155,7 +166,7 @@ def choose_test(
     left_out = [f'{seen.sum()} photos that the model was trained on were left out.'] if seen.any() and not ready.any() else []
     return test.reset_index(drop=True), trained, data_notes(source, skipped) + left_out
 
-# %% ../nbs/09_evaluate.ipynb #60f454cb
+# %% ../nbs/09_evaluate.ipynb #319c4078
 def plot_confusion(
     metrics:dict, # From `compute_metrics`
     ax=None       # matplotlib `Axes` to draw on; default: a new one
@@ -170,6 +181,7 @@ def plot_confusion(
                 xticklabels=classes, yticklabels=classes, ax=ax)
     ax.set(xlabel='answer', ylabel='label')
     ax.set_xticks(ax.get_xticks(), classes, rotation=45, ha='right', rotation_mode='anchor')
+    ax.tick_params(axis='y', rotation=0)
     return ax
 
 # %% ../nbs/09_evaluate.ipynb #3495be56
@@ -253,13 +265,20 @@ def _picture(png, alt): return Div(Img(src=_data_url(png, 'png'), alt=alt), cls=
 
 def _table(header, rows): return Div(Table(Thead(Tr(*[Th(o, scope='col') for o in header])), Tbody(*[Tr(*[Td(o) for o in row]) for row in rows])), cls='scroll')
 
-# %% ../nbs/09_evaluate.ipynb #714a115a
+# %% ../nbs/09_evaluate.ipynb #7c50e119
 def _percent(value): return '–' if value is None else f'{value:.1%}'
 
 def _class_rows(m):
     "Rows of the table of classes: each class, then the averages"
     rows = [(name, m['per_class'][name]) for name in m['classes']] + [(f'{o} average', m[f'{o}_avg']) for o in ('micro', 'macro', 'weighted')]
     return [(name, *[_percent(o[k]) for k in ('precision', 'recall', 'f1')], o['support']) for name,o in rows]
+
+def _groups_part(m, pictures):
+    "The second level of labels, if there is one"
+    if not m: return []
+    low, high = m['accuracy_ci95']
+    return [H2('Each group'), P(f"Right about the group on {m['n_correct']} of {m['n_test']}: {m['accuracy']:.1%}, between {low:.1%} and {high:.1%} (always the most frequent: {m['baseline_accuracy']:.1%})."),
+            _table(('group', 'precision', 'recall', 'F1', 'photos'), _class_rows(m)), _picture(pictures['groups.png'], 'Confusion matrix of the groups')]
 
 def _mistakes(result):
     figures = [Figure(Img(src=_thumbnail(o.path), alt=f'a photo labelled {o.label}'), Figcaption(f'{o.label}, taken for {o.answer} ({o.probability:.0%})')) for o in worst_mistakes(result).itertuples()]
@@ -277,13 +296,14 @@ def _page(result, info, doubts, pictures, timings):
         P(f"Always answering the most frequent class would give {m['baseline_accuracy']:.1%}. {how}", cls='muted'),
         H2('Confusion matrix'), P('Rows are what a photo is, columns what the model said; the darker, the larger the share of the row.', cls='muted'), _picture(pictures['confusion.png'], 'Confusion matrix: rows are labels, columns are answers'),
         H2('Each class'), _table(('class', 'precision', 'recall', 'F1', 'photos'), _class_rows(m)),
+        *_groups_part(m.get('groups'), pictures),
         P(f"Area under the ROC curve, mean of the classes: {'–' if m['roc_auc']['macro'] is None else format(m['roc_auc']['macro'], '.4f')}. Expected calibration error: {m['ece']:.3f}.", cls='muted'),
         H2('Mistakes'), *_mistakes(result),
         *([H2('All photos by t-SNE'), P('Near points look alike to the network; distances between clusters mean nothing.', cls='muted'), _picture(pictures['tsne.png'], 't-SNE of the features of all photos, coloured by class')] if 'tsne.png' in pictures else []),
-        H2('How it was made'), _table(('stage', 'seconds'), [(k.replace('_', ' '), f'{v:.1f}') for k,v in timings.items()]),
+        H2('How it was made'), *([_picture(pictures['training.png'], 'Losses and validation accuracy over the epochs')] if 'training.png' in pictures else []), _table(('stage', 'seconds'), [(k.replace('_', ' '), f'{v:.1f}') for k,v in timings.items()]),
         P(', '.join(f'{k} {v}' for k,v in info.versions.items()), cls='muted'))), lang='en')
 
-# %% ../nbs/09_evaluate.ipynb #7cbfa2c6
+# %% ../nbs/09_evaluate.ipynb #ee099edf
 def draw_tsne(
     learn:Learner,       # The model
     photos:pd.DataFrame, # Columns path, label: 4 readable photos or more
@@ -297,10 +317,13 @@ def draw_tsne(
 def draw_pictures(
     result:Evaluation,         # From `evaluate`
     learn:Learner,             # The model
-    photos:pd.DataFrame=None   # Columns path, label: photos for the t-SNE picture; none: no such picture
+    photos:pd.DataFrame=None,  # Columns path, label: photos for the t-SNE picture; none: no such picture
+    log:pd.DataFrame=None      # A row per epoch, for the learning curve; none or no epochs: no such picture
 ) -> dict: # {file name: PNG bytes}
     "The report's plots"
     pictures = {'confusion.png': _png(plot_confusion, result.metrics)}
+    if 'groups' in result.metrics: pictures['groups.png'] = _png(plot_confusion, result.metrics['groups'])
+    if log is not None and 'train_loss' in log and len(log) > 1: pictures['training.png'] = _png(lambda: plot_training(log)[0])
     if photos is not None and len(photos) >= 4: pictures['tsne.png'] = draw_tsne(learn, photos)
     return pictures
 

@@ -6,7 +6,7 @@
 __all__ = ['look_type', 'shrink', 'measure_sharpness', 'measure_flatness', 'count_colours', 'measure_seam', 'take_grey',
            'look_at', 'Looks', 'get_looks']
 
-# %% ../nbs/05b_looks.ipynb #73b01ae4
+# %% ../nbs/05b_looks.ipynb #82a54331
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from .cache import hash_photos, read_cache, write_cache
 from .core import PhotoError, cache_folder, open_photo, progress
-from .features import hash_photos, read_cache, write_cache
 
 # %% ../nbs/05b_looks.ipynb #932f253a
 def shrink(

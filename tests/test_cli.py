@@ -78,7 +78,7 @@ def test_help_imports_nothing_heavy():
 
 def test_run_says_each_step_and_the_report_has_every_number(trained):
     folder, out = trained
-    assert [line.split()[0] for line in out.splitlines()] == ['data', 'training', 'test', 'report', 'next']
+    assert [line.split()[0] for line in out.splitlines()] == ['data', 'classes', 'head', 'training', 'note', 'test', 'report', 'next']
     assert 'say nothing about photos' in out and str(folder) in out
     report = report_of(folder)
     wanted = """classes n_test accuracy accuracy_ci95 error_rate per_class micro_avg macro_avg weighted_avg confusion
@@ -88,7 +88,7 @@ def test_run_says_each_step_and_the_report_has_every_number(trained):
     assert report['accuracy'] > .5 and report['leaks'] == [] and 0 < report['timings']['to_test_result']
     assert report['warnings'][0].startswith('These are drawings')
     info = read(folder/'model.json')
-    assert (info['arch'], info['recipe'], info['px'], info['mean']) == ('tf_efficientnet_lite0', 'head', 224, [.5, .5, .5])
+    assert (info['arch'], info['recipe'], info['px'], info['mean']) == ('tf_efficientnet_lite0', 'auto', 224, [.5, .5, .5])
     assert info['test']['accuracy'] == report['accuracy'] and info['data']['train'] == 15
     assert not [o for o in contents(folder) if o.endswith(('.pkl', '.pth', '.part'))]
 
@@ -577,14 +577,16 @@ def test_a_damaged_cache_is_made_anew(model, drawn, monkeypatch, damage):
 
 # --- interruptions
 
-def test_ctrl_c_is_one_line_and_leaves_no_model(drawn):
+def test_ctrl_c_is_one_line_and_leaves_no_model_or_a_whole_one(drawn):
+    "The head is saved as soon as it is fitted"
     process = command('run', '--data', drawn, '--out', 'model', '--recipe', 'fine_tune', '--epochs', 500, *offline)
     assert process.stdout.readline().startswith('data')
     time.sleep(3) # into training, with its worker processes
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, 'animal-clf: stopped\n')
-    assert contents('.') == {}
+    assert process.returncode == 130 and err.startswith('animal-clf: stopped') and err.count('\n') == 1
+    from animal_clf.learner import load_model, read_info
+    if contents('.'): assert read_info('model').recipe == 'head' and load_model('model')
 
 _kill_script = """
 import os, signal, sys

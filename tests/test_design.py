@@ -6,13 +6,17 @@ import pytest
 
 root = Path(__file__).parent.parent
 # Who may import whom: data only moves to the right
-allowed = dict(core='', folders='core', sample='core', faults='core folders', search='core',
+allowed = dict(core='', folders='core', cache='core', sample='core', faults='core folders', breeds='core sample', faces='core sample', search='core',
                addresses='core', turns='core addresses', fetch='core addresses turns', manifest='core', decoder='core',
                photos='core manifest decoder', candidates='manifest', download='core search fetch manifest decoder photos candidates',
-               backbone='core', features='core backbone', looks='core features', duplicates='core features looks', findings='core',
+               backbone='core', features='core backbone cache', looks='core cache', duplicates='core features looks', findings='core',
                clean='core folders backbone features looks duplicates findings', review='core findings', decisions='core manifest findings',
-               data='core folders duplicates', learner='core backbone features data', evaluate='core folders features data learner',
-               cli='core folders sample search fetch manifest download clean findings review decisions backbone features data learner evaluate')
+               data='core folders duplicates', labels='core data', loaders='core data labels', recipes='core labels', network='core backbone recipes',
+               distributed='core', speed='core', checkpoints='core', training='core checkpoints distributed network recipes speed',
+               heads='data features labels network', model_file='core backbone data loaders network recipes training', curves='core',
+               learner='core backbone checkpoints data distributed features heads labels loaders model_file network recipes training',
+               evaluate='core curves data features folders labels learner',
+               cli='core folders sample search fetch manifest download clean findings review decisions backbone features data labels recipes checkpoints distributed training learner evaluate')
 
 def imports_of(module):
     "Rooms that `module` imports, anywhere in it"

@@ -34,7 +34,7 @@ def test_a_head_on_300_photos_is_right_on_most_test_photos(data, trained):
 def test_fastai_and_our_own_pass_see_the_same_photos(data, trained):
     "The validation set through fastai's `DataLoaders` and through `get_features`"
     import torch
-    from animal_clf.data import make_dls
+    from animal_clf.loaders import make_dls
     from animal_clf.features import get_features
     from animal_clf.learner import create_learner, get_backbone
     learn = create_learner(make_dls(data, num_workers=0), 'tf_efficientnet_lite0')
