@@ -113,7 +113,7 @@ def _make_parser():
     o.add_argument('folder', metavar='DIR', help='a new or empty folder')
     return parser
 
-# %% ../nbs/13_cli.ipynb #996d0f3a
+# %% ../nbs/13_cli.ipynb #cf73ba24
 def _say(stage, text):
     "One line for a stage; of several processes only the main one speaks"
     if int(os.environ.get('RANK') or 0) == 0: print(f'{stage:<10} {text}' if len(stage) > 9 else f'{stage:<10}{text}', flush=True)
@@ -126,15 +126,12 @@ def _settings(args):
     if getattr(args, 'n', None): given['n_photos'] = args.n
     return read_settings(**given)
 
-def _group(data, table):
-    from animal_clf.labels import group_classes
-    return group_classes(data, table)
-
 def _read_data(source, settings, groups=None):
     "Photos under `source`, with a line that counts them and one for each of the first that can't be read"
     from animal_clf.data import read_data
+    from animal_clf.labels import group_classes
     data = read_data(source, settings.n_test, seed=settings.seed)
-    if groups: data = _group(data, groups)
+    if groups: data = group_classes(data, groups)
     n = data.photos.split.value_counts()
     _say('data', f"{source}: {len(data.photos)} photos of {len(data.classes)} classes ({n['train']} train, {n['valid']} validation, {n['test']} test)" +
                  (' - drawings, not photos: the numbers below say nothing about photos' if data.drawn else ''))

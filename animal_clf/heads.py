@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['score', 'score_valid', 'fit_head', 'choose_mirror']
 
-# %% ../nbs/07j_heads.ipynb #c05333f2
-import numpy as np, pandas as pd, torch
+# %% ../nbs/07j_heads.ipynb #b9c8eaa9
+import numpy as np, torch
 from fastai.callback.schedule import Learner # with `fit_one_cycle`
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader

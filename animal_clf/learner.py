@@ -7,7 +7,7 @@ __all__ = ['check_training', 'check_photos_to_train', 'train', 'predict_photos',
            'Trained', 'create_learner', 'get_backbone', 'get_probabilities', 'get_recipe', 'load_model', 'read_info',
            'recipes', 'save_model', 'save_test']
 
-# %% ../nbs/08_learner.ipynb #3d21bf62
+# %% ../nbs/08_learner.ipynb #63a85c73
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from .loaders import make_dls
 from .model_file import ModelInfo, Trained, load_model, read_info, save_model, save_test
 from .network import Learner, create_learner, get_backbone, get_probabilities
 from .recipes import Head, Recipe, get_recipe, recipes
-from .training import Run, check_budget, count_mistakes, rank_row, train_network
+from .training import Run, check_budget, copy_state, count_mistakes, rank_row, train_network
 
 _all_ = ['Head', 'Learner', 'ModelInfo', 'Recipe', 'Run', 'Trained', 'create_learner', 'get_backbone', 'get_probabilities', 'get_recipe', 'load_model', 'read_info', 'recipes', 'save_model', 'save_test']
 
@@ -79,17 +79,15 @@ def _fit_head(learn, data, recipe, seed, run):
     run.tell('head', f"validation accuracy {1-found['error_rate']:.1%}" + (', each photo seen with its mirror image' if learn.mirror else ''))
     return log, found
 
-# %% ../nbs/08_learner.ipynb #7124349d
-def _copy_state(learn): return {k: v.detach().clone() for k,v in learn.model.state_dict().items()}
-
+# %% ../nbs/08_learner.ipynb #7e8b0637
 def _halfway(one, other):
     "The mean of two states of a model; what is not a fraction (a count of batches) is that of `other`"
     return {k: (one[k] + v)/2 if v.is_floating_point() else v for k,v in other.items()}
 
-# %% ../nbs/08_learner.ipynb #a8c529ad
+# %% ../nbs/08_learner.ipynb #6f6ff63c
 def _keep_best(learn, data, recipe, head):
     "Compare head, whole network and halfway, and keep the best: what was compared"
-    tuned = _copy_state(learn)
+    tuned = copy_state(learn.model)
     states = {'whole network': tuned, 'halfway': _halfway(head['state'], tuned)}
     learn.mirror, rows = False, [dict(candidate='head', **head['found'])]
     with main_first(), alone():
@@ -138,12 +136,12 @@ def train(
     if not recipe.epochs: return trained
     return _train_all(trained, data, recipe, about, run, budget and max(1., budget - watch.timings['head']))
 
-# %% ../nbs/08_learner.ipynb #ebbce781
+# %% ../nbs/08_learner.ipynb #e9197553
 def _train_all(trained, data, recipe, about, run, budget):
     "Train the whole network from where `trained` stands, and keep what is best on the validation set"
     learn, head = trained.learn, None
     if recipe.fit_head:
-        head = dict(found=trained.valid, mirror=learn.mirror, state=_copy_state(learn))
+        head = dict(found=trained.valid, mirror=learn.mirror, state=copy_state(learn.model))
         if run.folder and is_main() and not run.checkpoint(): save_model(replace(trained, recipe='head'), data, run.folder)   # something good is there, whatever happens now
     try: course = train_network(learn, recipe, about, trained.seed, run, budget)
     except TrainingError as e:

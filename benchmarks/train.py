@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from main_job import per_second, rates
+from main_job import rates
 
 arch, plain_px = 'tf_efficientnet_lite0', 192
 command_line = 'import sys; from animal_clf.cli import main; sys.exit(main())'
@@ -22,7 +22,7 @@ def run_plain(folder, seed, epochs):
     "The published recipe, and what it took, as JSON on stdout"
     import warnings
     warnings.filterwarnings('ignore')
-    from fastai.vision.all import (CategoryBlock, DataBlock, ImageBlock, RandomSplitter, Resize, accuracy, error_rate, get_image_files,
+    from fastai.vision.all import (CategoryBlock, DataBlock, ImageBlock, RandomSplitter, Resize, error_rate, get_image_files,
                                    parent_label, set_seed, vision_learner)
     from animal_clf.backbone import load_weights
     set_seed(seed)
