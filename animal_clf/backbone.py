@@ -126,7 +126,12 @@ def load_weights(
                            f"the {len(model.state_dict())} tensors of timm's '{arch}'", 'Delete that file or put the right one there') from e
     return model.state_dict()
 
-# %% ../nbs/04_backbone.ipynb #26f106c1
+# %% ../nbs/04_backbone.ipynb #ba8b152a
+_without_weight = ('Identity', 'Flatten', 'Dropout', 'AdaptiveAvgPool2d', 'SelectAdaptivePool2d')   # timm and fastai put these in different places for the same network
+
+def _layers(module): return [repr(o) for o in module.modules() if not list(o.children()) and type(o).__name__ not in _without_weight]
+
+# %% ../nbs/04_backbone.ipynb #b9947b4b
 @dataclass
 class Backbone:
     "A network from photo to features, and the preprocessing it needs"
@@ -138,8 +143,8 @@ class Backbone:
     mirror:bool = False  # Are features the mean of those of the photo and of its mirror image? That is `get_features`' to do
 
     def fingerprint(self) -> str: # 16 hex digits
-        "Changes whenever the features would: with the weights, the layers or the preprocessing"
-        digest = hashlib.sha256(repr((self.px, self.mean, self.std, self.method, repr(self.module))).encode())
+        "Changes whenever the features would: with the weights, the layers or the preprocessing; not with who built the network"
+        digest = hashlib.sha256(repr((self.px, self.mean, self.std, self.method, _layers(self.module))).encode())
         for tensor in self.module.state_dict().values(): digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
 

@@ -6,19 +6,20 @@
 __all__ = ['Collection', 'read_collection', 'find_duplicates', 'compute_fit', 'find_wrong_labels', 'find_no_animal', 'find_poor',
            'Findings', 'find_faults']
 
-# %% ../nbs/06_clean.ipynb #3a897d68
+# %% ../nbs/06_clean.ipynb #03602724
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from .backbone import load_backbone, load_weights, offline_arch
+from .backbone import load_backbone, offline_arch
 from .core import DataError, SettingsError, progress, waiting
 from .duplicates import find_copies
 from .features import find_neighbours, get_features
 from .findings import finding_columns, finding_kinds, grouped_kinds
 from .folders import find_rows
+from .imagenet import compute_animal_odds
 from .looks import Looks, get_looks
 
 # %% ../nbs/06_clean.ipynb #a56efe0d
@@ -39,7 +40,7 @@ class Collection:
         "Is this the first photo of its group? Copies must not vouch for each other"
         return self.group == np.arange(len(self))
 
-# %% ../nbs/06_clean.ipynb #c8429d46
+# %% ../nbs/06_clean.ipynb #f47a2cd3
 def _relative(file, source):
     folder = Path(source) if Path(source).is_dir() else Path(source).parent
     return Path(os.path.relpath(file, folder)).as_posix()
@@ -63,15 +64,7 @@ def read_collection(
     features = get_features(rows.file, backbone)
     if features.skipped: raise DataError(f"`{features.skipped[0]['path']}` changed while it was read", 'photos that stay as they are', 'Run it again')
     values = features.values/np.linalg.norm(features.values, axis=1, keepdims=True)
-    return Collection(rows, looks, values, _animal_odds(features.values), find_copies(looks.values['grey'], values), unreadable)
-
-# %% ../nbs/06_clean.ipynb #0544f93c
-def _animal_odds(features):
-    "Log-odds (N,) that ImageNet's head gives to its animals, classes 0 to 397"
-    from scipy.special import logsumexp   # a tenth of a second that not everybody needs
-    head = load_weights(offline_arch)
-    scores = features @ head['classifier.weight'].numpy().T + head['classifier.bias'].numpy()
-    return logsumexp(scores[:, :398], axis=1) - logsumexp(scores[:, 398:], axis=1)
+    return Collection(rows, looks, values, compute_animal_odds(features.values), find_copies(looks.values['grey'], values), unreadable)
 
 # %% ../nbs/06_clean.ipynb #424648ed
 def _table(rows, **values):

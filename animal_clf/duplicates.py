@@ -124,18 +124,19 @@ def _one_thread_each():
         with ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,)) as pool: yield pool
     finally: torch.set_num_threads(before)
 
-# %% ../nbs/05c_duplicates.ipynb #6e8450dc
+# %% ../nbs/05c_duplicates.ipynb #2f505e56
 def _try_grey(path):
     "The grey picture of the photo at `path`, or `None` if it can't be read"
     try: return take_grey(open_photo(path, min_px=64))
     except PhotoError: return None   # whoever asks for groups has checked the photos, and has its own row for this one
 
 def group_copies(
-    paths:list # N photos
+    paths:list,              # N photos
+    features:np.ndarray=None # float (N, D) of the same photos: more crops are found
 ) -> np.ndarray: # int (N,): the number of each photo's group, that of its first photo; one that can't be read is its own
-    "Groups of photos that show the same picture, by their pixels alone"
+    "Groups of photos that show the same picture, by their pixels alone, or with features to find candidates"
     with ThreadPoolExecutor(os.cpu_count()) as pool: grey = list(progress(pool.map(_try_grey, paths), 'looking for copies', total=len(paths)))
     kept = np.array([i for i,o in enumerate(grey) if o is not None], int)
     groups = np.arange(len(paths))
-    if len(kept): groups[kept] = kept[find_copies(np.stack([grey[i] for i in kept]))]
+    if len(kept): groups[kept] = kept[find_copies(np.stack([grey[i] for i in kept]), None if features is None else features[kept])]
     return groups

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['check_training', 'check_photos_to_train', 'train', 'predict_photos', 'Head', 'Learner', 'ModelInfo', 'Recipe', 'Run',
-           'Trained', 'create_learner', 'get_backbone', 'get_probabilities', 'get_recipe', 'load_model', 'read_info',
-           'recipes', 'save_model', 'save_test']
+           'Trained', 'count_tests', 'create_learner', 'get_backbone', 'get_probabilities', 'get_recipe', 'load_model',
+           'read_info', 'read_log', 'recipes', 'save_model', 'save_test']
 
-# %% ../nbs/08_learner.ipynb #63a85c73
+# %% ../nbs/08_learner.ipynb #ed6b1bdd
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,15 +21,15 @@ from .core import DataError, SettingsError, Stopwatch, TrainingError
 from .data import Data, check_splits
 from .distributed import alone, is_main, main_first
 from .features import get_features
-from .heads import choose_mirror, fit_head, score_valid
+from .heads import choose_mirror, choose_temperature, fit_head, score_valid
 from .labels import describe_counts, warn_imbalance, weigh_classes
 from .loaders import make_dls
-from .model_file import ModelInfo, Trained, load_model, read_info, save_model, save_test
+from .model_file import ModelInfo, Trained, count_tests, load_model, read_info, read_log, save_model, save_test
 from .network import Learner, create_learner, get_backbone, get_probabilities
 from .recipes import Head, Recipe, get_recipe, recipes
 from .training import Run, check_budget, copy_state, count_mistakes, rank_row, train_network
 
-_all_ = ['Head', 'Learner', 'ModelInfo', 'Recipe', 'Run', 'Trained', 'create_learner', 'get_backbone', 'get_probabilities', 'get_recipe', 'load_model', 'read_info', 'recipes', 'save_model', 'save_test']
+_all_ = ['Head', 'Learner', 'ModelInfo', 'Recipe', 'Run', 'Trained', 'count_tests', 'create_learner', 'get_backbone', 'get_probabilities', 'get_recipe', 'load_model', 'read_info', 'read_log', 'recipes', 'save_model', 'save_test']
 
 # %% ../nbs/08_learner.ipynb #9e1132e7
 def check_training(
@@ -70,12 +70,13 @@ def _create(data, recipe, arch, seed, batch_size, run):
     if recipe.balance != 'none': learn.metrics += BalancedAccuracy()
     return learn
 
-# %% ../nbs/08_learner.ipynb #ac8664d7
+# %% ../nbs/08_learner.ipynb #18e516da
 def _fit_head(learn, data, recipe, seed, run):
     "Fit the head and choose whether to look at mirror images; the log, and how good it is"
     with main_first(), alone():   # of several processes the main one computes the features, the others find them in the cache
         log = fit_head(learn, data, recipe.head_epochs, recipe.balance, seed)
         found = choose_mirror(learn, data, recipe.balance)
+        choose_temperature(learn, data)
     run.tell('head', f"validation accuracy {1-found['error_rate']:.1%}" + (', each photo seen with its mirror image' if learn.mirror else ''))
     return log, found
 
@@ -136,7 +137,7 @@ def train(
     if not recipe.epochs: return trained
     return _train_all(trained, data, recipe, about, run, budget and max(1., budget - watch.timings['head']))
 
-# %% ../nbs/08_learner.ipynb #e9197553
+# %% ../nbs/08_learner.ipynb #a9dfba0d
 def _train_all(trained, data, recipe, about, run, budget):
     "Train the whole network from where `trained` stands, and keep what is best on the validation set"
     learn, head = trained.learn, None
@@ -151,9 +152,12 @@ def _train_all(trained, data, recipe, about, run, budget):
         return trained
     trained = replace(trained, log=pd.DataFrame(course.rows), best_epoch=course.kept)
     if head is None:
-        with main_first(), alone(): return replace(trained, valid=score_valid(learn, data, balance=recipe.balance))
+        with main_first(), alone():
+            choose_temperature(learn, data)
+            return replace(trained, valid=score_valid(learn, data, balance=recipe.balance))
     choices = _keep_best(learn, data, recipe, head)
     _tell_choice(choices, run)
+    with main_first(), alone(): choose_temperature(learn, data)
     won = next(o for o in choices if o['kept'])
     return replace(trained, valid=won, best_epoch=0 if won is choices[0] else trained.best_epoch, choices=choices)
 

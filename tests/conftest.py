@@ -1,5 +1,5 @@
-"""What the tests share: no proxy from outside, and the local stand-ins for the internet"""
-import signal
+"""What the tests share: no proxy from outside, the local stand-ins for the internet, a browser"""
+import shutil, signal
 
 import pytest
 from servers import PhotoServer, SearchProxy, serving
@@ -21,3 +21,22 @@ def search_proxy(tmp_path_factory):
 @pytest.fixture
 def photo_server():
     with serving(PhotoServer()) as server: yield server
+
+def find_program(*names): return next((found for o in names if (found := shutil.which(o))), None)
+
+@pytest.fixture(scope='session')
+def browser(tmp_path_factory):
+    "A real Chromium, headless, that can't reach any network"
+    webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed: pip install selenium')
+    chromium, driver = find_program('chromium', 'chromium-browser', 'google-chrome'), find_program('chromedriver')
+    if not chromium or not driver: pytest.skip('no Chromium here: apt-get install chromium chromium-driver')
+    options, home = webdriver.ChromeOptions(), tmp_path_factory.mktemp('chromium')
+    options.binary_location = chromium
+    for o in ('headless', 'no-sandbox', 'disable-gpu', 'disable-quic', 'no-first-run', 'disable-background-networking', 'disable-component-update', 'disable-sync',
+              'disable-dev-shm-usage', 'proxy-server=127.0.0.1:9', f'user-data-dir={home}/profile', 'window-size=1280,1600'): options.add_argument(f'--{o}')
+    options.add_experimental_option('prefs', {'download.default_directory': f'{home}/downloads', 'download.prompt_for_download': False})
+    options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    driver.downloads = home/'downloads'
+    yield driver
+    driver.quit()

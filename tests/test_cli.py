@@ -78,7 +78,9 @@ def test_help_imports_nothing_heavy():
 
 def test_run_says_each_step_and_the_report_has_every_number(trained):
     folder, out = trained
-    assert [line.split()[0] for line in out.splitlines()] == ['data', 'classes', 'head', 'training', 'note', 'test', 'report', 'next']
+    said = [line.split()[0] for line in out.splitlines()]
+    assert [o for o in said if o != 'warning'] == ['data', 'classes', 'head', 'training', 'note', 'test', 'report', 'next']
+    assert said.index('test') < said.index('warning') < said.index('report')   # nine drawings are too few for any claim
     assert 'say nothing about photos' in out and str(folder) in out
     report = report_of(folder)
     wanted = """classes n_test accuracy accuracy_ci95 error_rate per_class micro_avg macro_avg weighted_avg confusion

@@ -283,25 +283,6 @@ def _watermark(img):
     ImageDraw.Draw(img).text((20, img.height//2), 'STOCK-PHOTO.EXAMPLE', fill='white')
     return img
 
-def find_program(*names): return next((found for o in names if (found := shutil.which(o))), None)
-
-@pytest.fixture(scope='module')
-def browser(tmp_path_factory):
-    "A real Chromium, headless, that can't reach any network"
-    webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed: pip install selenium')
-    chromium, driver = find_program('chromium', 'chromium-browser', 'google-chrome'), find_program('chromedriver')
-    if not chromium or not driver: pytest.skip('no Chromium here: apt-get install chromium chromium-driver')
-    options, home = webdriver.ChromeOptions(), tmp_path_factory.mktemp('chromium')
-    options.binary_location = chromium
-    for o in ('headless', 'no-sandbox', 'disable-gpu', 'disable-quic', 'no-first-run', 'disable-background-networking', 'disable-component-update', 'disable-sync',
-              'disable-dev-shm-usage', 'proxy-server=127.0.0.1:9', f'user-data-dir={home}/profile', 'window-size=1280,1600'): options.add_argument(f'--{o}')
-    options.add_experimental_option('prefs', {'download.default_directory': f'{home}/downloads', 'download.prompt_for_download': False})
-    options.set_capability('goog:loggingPrefs', {'browser': 'ALL'})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    driver.downloads = home/'downloads'
-    yield driver
-    driver.quit()
-
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp('drawn')/'animals'
