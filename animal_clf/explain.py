@@ -15,7 +15,7 @@ import numpy as np, pandas as pd, torch
 from fastai.callback.hook import Hook, hook_output
 from PIL import Image
 
-from .core import DataError, PhotoError, SettingsError, fit_photo, open_photo
+from .core import PhotoError, SettingsError, fit_photo, open_photo
 from .features import find_neighbours, get_features, plain_text
 from .network import Learner, get_backbone, get_probabilities, last_layer
 

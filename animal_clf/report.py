@@ -7,7 +7,7 @@ __all__ = ['draw_tsne', 'draw_pictures', 'Mistake', 'explain_mistakes', 'write_r
 
 # %% ../nbs/09e_report.ipynb #58a58c1c
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np, pandas as pd
