@@ -28,6 +28,6 @@ step 'notebooks'
 HF_HUB_OFFLINE=1 nbdev-test --n-workers 2 --timing
 
 step 'tests'
-python -m pytest
+OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile   # a file at a time in each of two processes: what its tests share is made once
 
 step 'done'

@@ -204,12 +204,15 @@ def _onnx_engine(backbone, precision):
     session = onnxruntime.InferenceSession(_to_onnx(backbone), providers=['CPUExecutionProvider'])
     return lambda photos: session.run(None, {'photos': photos})[0]
 
-# %% ../nbs/04_backbone.ipynb #07854516
+# %% ../nbs/04_backbone.ipynb #123cbf87
 _compiled = {} # The last few compiled networks: compiling takes as long as a hundred photos
 _engines = dict(torch=(_torch_engine, 'torch'), openvino=(_openvino_engine, 'openvino'), onnx=(_onnx_engine, 'onnxruntime'))
 
-def choose_engine() -> str: # 'torch' or 'openvino'
-    "The engine that `auto` stands for on this machine"
+def choose_engine(
+    n_photos:int=None # How many are to come, if that is known: compiling takes longer than 64 photos
+) -> str: # 'torch' or 'openvino'
+    "The engine that `auto` stands for on this machine, or the one that is ready soonest for a few photos"
+    if n_photos is not None and n_photos <= 64: return 'torch'
     return 'openvino' if find_spec('openvino') and not torch.cuda.is_available() else 'torch'
 
 def create_engine(

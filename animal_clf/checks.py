@@ -120,12 +120,21 @@ def _warn_calibration(case):
     how = 'surer than it is right' if m['mean_confidence'] > m['accuracy'] else 'less sure than it is right'
     yield f"The probabilities can't be taken at their word: on average {_percent(m['mean_confidence'])} for {_percent(m['accuracy'])} right answers, {how}; calibration error {m['ece']:.3f}, where chance alone explains up to {m['ece_by_chance']['q95']:.3f}."
 
-# %% ../nbs/09c_checks.ipynb #28421d0d
+# %% ../nbs/09c_checks.ipynb #b0357bc5
+def _warn_unknown(case):
+    found, n = case.result.metrics.get('unknown'), case.info.data.get('valid')
+    if not found or not n: return
+    from scipy.stats import betabinom   # a tenth of a second that not everybody needs
+    kept = int(np.ceil(found['keep']*n - 1e-9))
+    if betabinom.sf(found['n'] - 1, case.result.metrics['n_test'], n - kept + 1, kept) < .01:
+        yield f"{_percent(found['share'])} of the test photos are taken for none of the classes, where {_percent((n-kept+1)/(n+1))} were to be expected: they may be of another kind than the validation photos."
+
+# %% ../nbs/09c_checks.ipynb #5f523c76
 def find_warnings(
     case:Case # A result, and what is known of its model
 ) -> list: # Sentences, the gravest first
     "Reasons to doubt a result"
-    checks = (_warn_leaks, _warn_choosing, _warn_baselines, _warn_size, _warn_validation, _warn_classes, _warn_slices, _warn_imbalance, _warn_calibration)
+    checks = (_warn_leaks, _warn_choosing, _warn_baselines, _warn_size, _warn_validation, _warn_classes, _warn_slices, _warn_imbalance, _warn_calibration, _warn_unknown)
     return [sentence for check in checks for sentence in check(case)]
 
 # %% ../nbs/09c_checks.ipynb #a2101774
@@ -167,7 +176,7 @@ def _simpler(case):
     choices = case.info.choices or []
     return _check(choices, ', '.join(f"{o['candidate']} {_percent(1-o['error_rate'])}" for o in choices) or 'nothing else was trained')
 
-# %% ../nbs/09c_checks.ipynb #28ef1010
+# %% ../nbs/09c_checks.ipynb #ea61cf9a
 def _no_model(case):
     found = case.result.metrics.get('baselines')
     if not found: return _open, ''
@@ -208,9 +217,11 @@ def _tested_once(case): return _check(case.n_tests == 1, f"{_count(case.n_tests,
 
 def _repeatable(case): return _done, f"seed {case.info.seed}, photos {case.info.data.get('fingerprint', '?')}"
 
-def _unknowns(case): return _check(case.info.lookalike, 'a limit is in the model file' if case.info.lookalike else 'the model knows no "none of these"')
+def _unknowns(case):
+    found = case.result.metrics.get('unknown')
+    return _check(found, f"{_percent(found['share'])} of the test photos are taken for none of them; of the validation photos {_percent(1-found['keep'])} are" if found else 'the model knows no "none of these"')
 
-# %% ../nbs/09c_checks.ipynb #e3d5b4c0
+# %% ../nbs/09c_checks.ipynb #db26cfe5
 # What should be done, the function that does it, and how to find out whether it was
 _checklist = (
     ('Look at the photos, set aside copies, wrong labels and what shows no animal', 'clean.find_faults', _cleaned),
@@ -232,7 +243,7 @@ _checklist = (
     ('Make the probabilities believable', 'heads.choose_temperature', _believable),
     ('Look at kinds of photos by themselves', 'test_set.tabulate_slices', _kinds),
     ('Keep seed, photos and versions, so that it can be repeated', 'model_file.save_model', _repeatable),
-    ('Know what is none of the classes', 'model_file.ModelInfo', _unknowns),
+    ('Know what is none of the classes', 'known.fit_known', _unknowns),
     ('Compare with another model on the same photos', 'comparison.compare_answers', lambda case: (_open, 'animal-clf report MODEL OTHER')),
     ('Test on photos from elsewhere than the training photos', 'evaluate.evaluate', lambda case: (_cannot, 'that takes photos by other people')),
 )

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['main']
 
-# %% ../nbs/13_cli.ipynb #58996e15
-import json, os, shlex, sys, warnings
+# %% ../nbs/13_cli.ipynb #24e03f44
+import json, os, re, shlex, sys, warnings
 from pathlib import Path
 
 from .options import make_parser
 
-# %% ../nbs/13_cli.ipynb #cf73ba24
+# %% ../nbs/13_cli.ipynb #8f364695
 def _say(stage, text):
     "One line for a stage; of several processes only the main one speaks"
     if int(os.environ.get('RANK') or 0) == 0: print(f'{stage:<10} {text}' if len(stage) > 9 else f'{stage:<10}{text}', flush=True)
@@ -40,7 +40,7 @@ def _read_data(source, settings, groups=None):
 def _recipe(args, settings):
     "The recipe that the options ask for"
     from animal_clf.recipes import get_recipe
-    recipe = get_recipe(args.recipe, balance=args.balance, lr=args.lr, patience=args.patience, head=_head(args))
+    recipe = get_recipe(args.recipe, balance=args.balance, lr=args.lr, patience=args.patience, head=_head(args), keep_known=args.keep_known)
     epochs = args.epochs or (settings.epochs if args.recipe in ('fine_tune', 'scratch') else None)
     return recipe, None if args.recipe == 'head' else epochs
 
@@ -269,7 +269,7 @@ def _check_moves(moves):
     failed = moves[moves.status == 'failed']
     if len(failed): raise FileError(f'{len(failed)} of {len(moves)} photos could not be moved', 'the right to move them', f'The first: {failed.path.iloc[0]}: {failed.reason.iloc[0]}')
 
-# %% ../nbs/13_cli.ipynb #00866121
+# %% ../nbs/13_cli.ipynb #e8101ae5
 def _report(folder, result, learn, trained, source, log, watch, notes, best_epoch=None, quiet=False):
     "Note the test in the model file, look for reasons to doubt it, write the report: what is known of the case"
     import pandas as pd
@@ -344,9 +344,13 @@ def _report_again(args):
     elif args.json: _print_json(reports[0].values)
     else: _tell_report(reports[0], args.model)
 
+def _check_picture(name):
+    from animal_clf.core import SettingsError
+    if Path(name).suffix.lower() != '.png': raise SettingsError(f'--out {name}', 'a name that ends with .png', 'Change --out')
+
 def _tsne(args):
-    from animal_clf.core import SettingsError, write_whole
-    if Path(args.out).suffix.lower() != '.png': raise SettingsError(f'--out {args.out}', 'a name that ends with .png', 'Change --out')
+    _check_picture(args.out)
+    from animal_clf.core import write_whole
     from animal_clf.data import check_photos
     from animal_clf.folders import find_rows
     from animal_clf.learner import load_model
@@ -358,26 +362,103 @@ def _tsne(args):
     with write_whole(args.out) as o: o.write_bytes(picture)
     _say('tsne', args.out)
 
-# %% ../nbs/13_cli.ipynb #ed16be74
+# %% ../nbs/13_cli.ipynb #fa96a061
 def _photos_of(names):
     "Photos named, and those in the folders named"
     from animal_clf.core import DataError, find_photos
     for o in map(Path, names):
-        found = find_photos(o) if o.is_dir() else [o]
+        found = find_photos(o) if os.path.isdir(o) else [o]   # unlike `Path.is_dir`, no error for a name too long
         if not found: raise DataError(f'no photos directly in `{o}`', 'photos, or a folder of photos', 'Name the folder that holds them')
         yield from found
 
+def _is_photo(name):
+    "Is this a photo or a folder of photos, rather than a model?"
+    from animal_clf.core import SettingsError, find_photos
+    if Path(name).name in ('model.json', 'model.safetensors'): raise SettingsError(name, 'the folder of the model', f'Name {Path(name).parent}')
+    if os.path.isfile(name): return True
+    return os.path.isdir(name) and not os.path.exists(Path(name)/'model.json') and bool(find_photos(name))
+
+def _answer_untrained(photos):
+    "Everyday animals, by ImageNet's head"
+    from animal_clf.backbone import choose_engine
+    from animal_clf.imagenet import name_animals, no_animal
+    rows = name_animals(photos, engine=choose_engine(len(photos)), keep=False)
+    return [o | dict(known=None if o['error'] else o['label'] != no_animal, error=o.pop('error')) for o in rows]
+
 def _predict(args):
-    photos = list(_photos_of(args.photos))
-    from animal_clf.learner import load_model, predict_photos
-    rows = predict_photos(load_model(args.model), photos)
+    untrained = _is_photo(args.model)
+    photos = list(_photos_of([*[args.model]*untrained, *args.photos]))
+    if not photos:
+        from animal_clf.core import SettingsError
+        is_model = os.path.exists(Path(args.model)/'model.json')
+        raise SettingsError('no photo' if is_model else f'`{args.model}` is no photo, no folder of photos and no model', 'photos, behind a model or without one', 'Name photos, or a folder of photos')
+    if untrained: rows = _answer_untrained(photos)
+    else:
+        from animal_clf.learner import load_model, predict_photos
+        learn = load_model(args.model)
+        rows = predict_photos(learn, photos)
     if args.json: _print_json(rows)
     elif args.csv: _write_csv(rows, args.csv)
-    else:
-        for o in rows: print(o['error'] if o['error'] else f"{o['path']}: {o['label']} {o['probability']:.1%}, then " + ', '.join(f'{name} {p:.1%}' for name,p in o['top'][1:]))
-    if all(o['error'] for o in rows):
-        from animal_clf.core import PhotoError
-        raise PhotoError(f'none of {len(rows)} photos can be read', '1 or more photos', f"The first: {rows[0]['error']}")
+    elif untrained: _tell_untrained(rows)
+    else: _tell_answers(rows, learn)
+    _check_answers(rows)
+
+def _tell(row, answer):
+    "A line; control characters in a name are shown, as they could change the other lines"
+    print(re.sub(r'[\x00-\x1f\x7f-\x9f]', lambda o: repr(o[0])[1:-1], row['error'] or f"{row['path']}: {answer}"))
+
+def _tell_top(row): return f"{row['label']} {row['probability']:.1%}" + ', then ' + ', '.join(f'{name} {p:.1%}' for name,p in row['top'][1:])
+
+def _tell_untrained(rows):
+    "A line per photo, and what it is worth"
+    for o in rows: _tell(o, '' if o['error'] else _tell_top(o))
+    if not all(o['error'] for o in rows): _say('note', 'no model was named: this is what ImageNet knows, without any training on your photos')
+
+def _tell_answers(rows, learn):
+    "A line per photo; for one that is none of the classes, what it would be if it were, but nobody is called an ape"
+    from animal_clf.lookalike import find_primates
+    primates = find_primates(learn)
+    for o in rows:
+        if_one = '' if o['label'] in primates else f" (if one of them, {o['label']})"
+        _tell(o, f'probably none of the classes{if_one}' if o['known'] is False else '' if o['error'] else _tell_top(o))
+
+def _check_answers(rows):
+    "An error if there is no answer at all"
+    from animal_clf.core import PhotoError
+    if all(o['error'] for o in rows): raise PhotoError(f'none of {len(rows)} photos can be read', '1 or more photos', f"The first: {rows[0]['error']}")
+
+def _lookalike(args):
+    photos = list(_photos_of(args.photos))
+    if args.out: _check_picture(args.out)
+    from animal_clf.learner import load_model
+    from animal_clf.lookalike import find_lookalikes, plot_lookalikes
+    from animal_clf.test_set import read_trained
+    learn, trained = load_model(args.model), read_trained(args.model)
+    rows = find_lookalikes(learn, photos, trained[trained.split == 'train'], one_kind=args.one_kind, primates=args.primates)
+    if args.json: _print_json(rows)
+    else: _tell_lookalikes(rows, args.one_kind)
+    _check_answers(rows)
+    if args.out:
+        from animal_clf.core import DataError, write_whole
+        from animal_clf.page import take_png
+        if not any(o['similar'] for o in rows): raise DataError('none of the training photos', f'those of {Path(args.model)/"photos.csv"}, where it says they are', 'Put them back, or leave out --out')
+        with write_whole(args.out) as o: o.write_bytes(take_png(plot_lookalikes, rows, 20))
+        if not args.json: _say('picture', args.out)
+
+def _tell_lookalikes(rows, one_kind):
+    "A line per photo and its training photos, and what to think of it"
+    from animal_clf.lookalike import describe_lookalike, measure_spread
+    for o in rows:
+        _tell(o, '' if o['error'] else describe_lookalike(o))
+        if o['similar']: print('    most alike in training: ' + ', '.join(f'{path} ({label}, {likeness:.2f})' for path,label,likeness in o['similar']))
+    if all(o['error'] for o in rows): return
+    kin = [o for o in rows if o['nearest'] and (one_kind or not o['known'])]
+    if len(kin) >= 3:
+        softmax, nearest = measure_spread([o['softmax'][0] for o in kin]), measure_spread([o['nearest'][0][0] for o in kin])
+        _say('spread', f"of {len(kin)} photos {'of one kind' if one_kind else 'that are none of the classes'}, {softmax['share']:.0%} would be {softmax['top']} by the softmax; {nearest['share']:.0%} are nearest to {nearest['top']}")
+    if not any(o['similar'] for o in rows): _say('note', 'no training photos are shown: they are not where photos.csv in the model folder says')
+    if any(o['seen_from'] == 'classes' for o in kin): _say('note', 'ask about three different photos of one kind or more: people are best told apart among people')
+    _say('note', 'percents of the nearest say how clear the ranking is among the classes compared, on the scale of photos of the classes; they are no probabilities')
 
 def _write_csv(rows, file):
     "Answers as a table, in one piece"
@@ -396,8 +477,8 @@ def _way_on(args):
     here = getattr(args, 'out', None) and args.command in ('run', 'train') and (Path(args.out)/'checkpoint.safetensors').exists()
     return '; --resume goes on from the last checkpoint' if here else ''
 
-# %% ../nbs/13_cli.ipynb #a434a9cd
-_commands = dict(run=_run, download=_download, clean=_clean, train=_train, evaluate=_evaluate, report=_report_again, tsne=_tsne, predict=_predict, sample=_sample)
+# %% ../nbs/13_cli.ipynb #47ff3027
+_commands = dict(run=_run, download=_download, clean=_clean, train=_train, evaluate=_evaluate, report=_report_again, tsne=_tsne, predict=_predict, lookalike=_lookalike, sample=_sample)
 
 # %% ../nbs/13_cli.ipynb #7ad43368
 def main(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Evaluation', 'evaluate', 'examine']
 
-# %% ../nbs/09_evaluate.ipynb #ff0b58d1
+# %% ../nbs/09_evaluate.ipynb #c5b7022a
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,17 +17,17 @@ from .core import DataError
 from .features import get_features
 from .imagenet import answer_by_name, match_classes
 from .labels import sum_groups
-from .learner import Learner, get_backbone
+from .learner import Learner, find_known, get_backbone
 from .metrics import compute_metrics, score_probabilities, wilson_interval
 from .network import get_logits
 from .test_set import find_leaks, slice_by_size, slice_by_source, tabulate_slices
 
-# %% ../nbs/09_evaluate.ipynb #ea72b572
+# %% ../nbs/09_evaluate.ipynb #f63d220c
 @dataclass
 class Evaluation:
     "A model's answers to the test photos, and what they amount to"
     metrics:dict              # From `compute_metrics`, and what `evaluate` adds
-    answers:pd.DataFrame      # Columns path, sha256, label, answer, probability (of the answer), label_probability, right: a row per test photo
+    answers:pd.DataFrame      # Columns path, sha256, label, answer, probability (of the answer), label_probability, right, and known, where the model can tell: a row per test photo
     probabilities:np.ndarray  # (N, n_classes) of the same photos
     leaks:list                # Dicts {test, trained_on, how}
     slices:pd.DataFrame       # Accuracy of kinds of photos, from `tabulate_slices`
@@ -45,11 +45,20 @@ class Evaluation:
         by_group = f"; by group {m['groups']['accuracy']:.1%} ({m['groups']['n_correct']}/{m['n_test']})" if 'groups' in m else ''
         return f"test accuracy {m['accuracy']:.1%} ({m['n_correct']}/{m['n_test']}), 95% interval {low:.1%} to {high:.1%}{by_group}"
 
-# %% ../nbs/09_evaluate.ipynb #431c3072
+# %% ../nbs/09_evaluate.ipynb #18405454
 def _group_metrics(probabilities, labels, classes, groups):
     "The metrics of the second level of labels: a group's probability is the sum of its classes'"
     p, names = sum_groups(probabilities, classes, groups)
     return compute_metrics(p, labels.map(groups).map(names.index).to_numpy(), names)
+
+def _count_unknown(table, metrics, known):
+    "How many of the test photos, which all show a class, are not known; they get a column of their own in the confusion matrix"
+    lost = ~table.known.to_numpy(bool)
+    k, n = int(lost.sum()), len(table)
+    index = metrics['classes'].index
+    confusion = np.c_[np.array(metrics['confusion']), np.zeros(len(metrics['classes']), int)]
+    for o in table[lost].itertuples(): confusion[index(o.label), index(o.answer)] -= 1; confusion[index(o.label), -1] += 1
+    return dict(n=k, n_right=int(table.right[lost].sum()), share=k/n, share_ci95=list(wilson_interval(k, n)), keep=known.keep, limit=known.limit, confusion=confusion.tolist())
 
 def _answer(learn, test):
     "The readable ones of the `test` photos, and their logits"
@@ -60,7 +69,7 @@ def _answer(learn, test):
     if not len(features): raise DataError(f'none of {len(test)} test photos can be read', '1 or more', 'Check the folder')
     return test[test.path.map(Path).isin(features.paths)].reset_index(drop=True), get_logits(learn, features.values)
 
-# %% ../nbs/09_evaluate.ipynb #1b1e3802
+# %% ../nbs/09_evaluate.ipynb #2f6d7ab6
 def evaluate(
     learn:Learner,          # Made by `train` or `load_model`
     test:pd.DataFrame,      # Columns path, label, sha256: photos that the model never saw
@@ -76,8 +85,11 @@ def evaluate(
     answers = probabilities.argmax(1)
     table = pd.DataFrame(dict(path=test.path, sha256=test.sha256, label=test.label, answer=[classes[i] for i in answers], probability=probabilities.max(1),
                               label_probability=probabilities[np.arange(len(truth)), truth], right=answers == truth))
+    known = find_known(learn, list(test.path))
+    if known: table['known'] = [known.get(Path(o), True) for o in test.path]
     metrics = compute_metrics(probabilities, truth, classes)
     metrics |= dict(temperature=learn.temperature, before_temperature=score_probabilities(soften(logits), truth))
+    if known: metrics['unknown'] = _count_unknown(table, metrics, learn.known)
     if groups: metrics['groups'] = _group_metrics(probabilities, test.label, classes, groups)
     result = Evaluation(metrics, table, probabilities, find_leaks(test, trained)[0], tabulate_slices(answers == truth, {}))
     return examine(result, learn, trained, groups, source) if thorough else result

@@ -28,23 +28,23 @@ class Features:
 
     def __len__(self): return len(self.paths)
 
-# %% ../nbs/05_features.ipynb #a413c30c
+# %% ../nbs/05_features.ipynb #055a459f
 def _compute(paths, hashes, backbone, run, folder, every=2048):
-    "Features by hash for all `paths`, and reasons by path for the unreadable; kept in `folder` every so many photos"
+    "Features by hash for all `paths`, and reasons by path for the unreadable; kept in `folder`, if there is one, every so many photos"
     known, unkept, skipped = {}, {}, {}
     with progress(None, 'features', total=len(paths)) as bar:
         for indices, photos, errors in decode_batches(paths, backbone):
             if indices: unkept.update(zip([hashes[paths[i]] for i in indices], run(photos)))
             skipped.update((paths[i], str(e)) for i,e in errors.items())
             bar.update(len(indices) + len(errors))
-            if len(unkept) >= every: write_cache(folder, unkept); known.update(unkept); unkept = {}
-    if unkept: write_cache(folder, unkept)
+            if folder and len(unkept) >= every: write_cache(folder, unkept); known.update(unkept); unkept = {}
+    if folder and unkept: write_cache(folder, unkept)
     return {**known, **unkept}, skipped
 
-# %% ../nbs/05_features.ipynb #0a94f1e4
+# %% ../nbs/05_features.ipynb #7e9c282f
 def _flipped(run): return lambda photos: run(np.ascontiguousarray(photos[:, :, ::-1]))
 
-def _get(paths, backbone, engine, precision, flipped):
+def _get(paths, backbone, engine, precision, flipped, keep):
     "Features of all photos, or of their mirror images if `flipped`, from the cache or computed"
     hashes, skipped = hash_photos(dict.fromkeys(paths))
     name = choose_engine() if engine == 'auto' else engine
@@ -53,7 +53,7 @@ def _get(paths, backbone, engine, precision, flipped):
     missing = {h: path for path,h in hashes.items() if h not in known}  # one path per content
     if missing:
         run = create_engine(backbone, engine, precision)
-        new, unreadable = _compute(list(missing.values()), hashes, backbone, _flipped(run) if flipped else run, folder)
+        new, unreadable = _compute(list(missing.values()), hashes, backbone, _flipped(run) if flipped else run, folder if keep else None)
         known.update(new)
         reasons = {hashes[path]: reason for path,reason in unreadable.items()}
         skipped.update((path, reasons[h]) for path,h in hashes.items() if h in reasons)
@@ -62,17 +62,18 @@ def _get(paths, backbone, engine, precision, flipped):
     return Features(kept, values, [hashes[o] for o in kept],
                     [dict(path=str(o), reason=r) for o,r in skipped.items()])
 
-# %% ../nbs/05_features.ipynb #afff124b
+# %% ../nbs/05_features.ipynb #e014a81e
 def get_features(
     paths:list,          # Photo files
     backbone:Backbone,   # The network, with its preprocessing
     engine:str='auto',   # What runs it: `auto`, `torch`, `openvino` or `onnx`
-    precision:str='auto' # `auto`, `fp32` or `bf16`
+    precision:str='auto',# `auto`, `fp32` or `bf16`
+    keep:bool=True       # Keep them in the cache for the next time?
 ) -> Features: # float32 values (N, D) in the order of `paths`; (0, 0) if no photo can be read
     "Features of all photos in one pass, cached by what the photos contain"
     paths = [Path(o) for o in paths]
-    features = _get(paths, backbone, engine, precision, False)
-    if backbone.mirror: features.values = (features.values + _get(paths, backbone, engine, precision, True).values)/2
+    features = _get(paths, backbone, engine, precision, False, keep)
+    if backbone.mirror: features.values = (features.values + _get(paths, backbone, engine, precision, True, keep).values)/2
     return features
 
 # %% ../nbs/05_features.ipynb #fc8f16c1

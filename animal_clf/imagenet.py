@@ -6,15 +6,16 @@
 __all__ = ['everyday_animals', 'n_animals', 'no_animal', 'imagenet_names', 'match_classes', 'Answers',
            'get_imagenet_probabilities', 'compute_animal_odds', 'answer_by_name', 'name_animals']
 
-# %% ../nbs/05e_imagenet.ipynb #22e09d35
+# %% ../nbs/05e_imagenet.ipynb #69c0eadd
 import difflib, re
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import numpy as np
+import numpy as np, torch
 from timm.data import ImageNetInfo
+from torch.nn.functional import linear
 
 from .backbone import load_backbone, load_weights, offline_arch
 from .core import DataError, SettingsError
@@ -110,7 +111,7 @@ def match_classes(
         taken.update(kept[o])
     return {o: kept[o] for o in found}
 
-# %% ../nbs/05e_imagenet.ipynb #a9e2b4e1
+# %% ../nbs/05e_imagenet.ipynb #b84e617a
 @dataclass
 class Answers:
     "Probabilities for photos, and the photos that had to be skipped"
@@ -120,17 +121,25 @@ class Answers:
 
     def __len__(self): return len(self.paths)
 
+@cache
+def _network():
+    "The offline backbone, and the weight and bias of its head"
+    weights = load_weights(offline_arch)
+    return load_backbone(offline_arch), weights['classifier.weight'], weights['classifier.bias']
+
 def _score(features):
     "Scores (N, 1000) of ImageNet's head for features (N, D)"
-    head = load_weights(offline_arch)
-    return features @ head['classifier.weight'].numpy().T + head['classifier.bias'].numpy()
+    _, weight, bias = _network()
+    return linear(torch.as_tensor(features, dtype=torch.float32), weight, bias).numpy()   # NumPy's idle threads would slow PyTorch's down
 
 def get_imagenet_probabilities(
-    paths:list # Photo files
+    paths:list,         # Photo files
+    engine:str='auto',  # As for `get_features`
+    keep:bool=True      # Keep the features in the cache for the next time?
 ) -> Answers: # float32 (N, 1000), rows sum to 1
     "What ImageNet's head says about each photo"
     from scipy.special import softmax   # a tenth of a second that not everybody needs
-    features = get_features(paths, load_backbone(offline_arch))
+    features = get_features(paths, _network()[0], engine, keep=keep)
     values = softmax(_score(features.values), axis=1) if len(features) else np.zeros((0, 1000), np.float32)
     return Answers(features.paths, values, features.skipped)
 
@@ -177,14 +186,16 @@ def _name_animal(path, p, names, n_top):
     top = [[names[i], float(p[i])] for i in order[:n_top]]
     return dict(path=str(path), label=top[0][0], probability=top[0][1], top=top, error=None)
 
-# %% ../nbs/05e_imagenet.ipynb #c55c72f3
+# %% ../nbs/05e_imagenet.ipynb #7341487d
 def name_animals(
-    paths:list,  # Photo files
-    n_top:int=3  # Animals to list in `top`, 1 or more
+    paths:list,       # Photo files
+    n_top:int=3,      # Animals to list in `top`, 1 or more
+    engine:str='auto',# As for `get_features`
+    keep:bool=True    # Keep the features in the cache for the next time?
 ) -> list: # Dicts {path, label, probability, top: [[name, p], …], error}, in the order of `paths`
     "The everyday animal on each photo, or \"no animal\", without any training"
     if n_top < 1: raise SettingsError(f'n_top = {n_top}', '1 or more', 'Change `n_top`')
-    answers, names = get_imagenet_probabilities(paths), [*everyday_animals, no_animal]
+    answers, names = get_imagenet_probabilities(paths, engine, keep), [*everyday_animals, no_animal]
     values = _add_up(answers.values, [*everyday_animals.values(), range(n_animals, 1000)])
     rows = {str(path): _name_animal(path, p, names, n_top) for path,p in zip(answers.paths, values)}
     rows |= {o['path']: dict(path=o['path'], label=None, probability=None, top=[], error=o['reason']) for o in answers.skipped}

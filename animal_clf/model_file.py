@@ -6,13 +6,13 @@
 __all__ = ['model_version', 'Trained', 'ModelInfo', 'read_info', 'save_model', 'read_log', 'save_test', 'count_tests',
            'load_model']
 
-# %% ../nbs/07k_model_file.ipynb #44e1b25a
-import hashlib, json, platform
+# %% ../nbs/07k_model_file.ipynb #55881222
+import hashlib, json, os, platform
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 
-import numpy as np, pandas as pd
+import numpy as np, pandas as pd, torch
 from fastai.data.block import CategoryBlock, DataBlock
 from fastai.data.transforms import Normalize
 from fastai.torch_core import default_device, no_random
@@ -26,8 +26,10 @@ import animal_clf
 from .backbone import get_arch
 from .core import ModelFileError, SettingsError, write_whole
 from .data import Data
+from .known import Known
 from .loaders import Photo
-from .network import Learner, create_learner, get_backbone
+from .nearness import Nearness
+from .network import Learner, create_learner, get_backbone, last_layer
 from .recipes import Head
 from .training import checkpoint_name
 
@@ -50,8 +52,8 @@ class Trained:
         "Accuracy on the validation set, of the model as it is now"
         return None if self.valid is None else float(1 - self.valid['error_rate'])
 
-# %% ../nbs/07k_model_file.ipynb #6d707d55
-model_version = 3 # Goes up when an older animal-clf could no longer read the file rightly
+# %% ../nbs/07k_model_file.ipynb #6d1db0fd
+model_version = 4 # Goes up when an older animal-clf could no longer read the file rightly
 
 @dataclass
 class ModelInfo:
@@ -69,7 +71,7 @@ class ModelInfo:
     sha256:str                # Of model.safetensors, so that the two files can't be mixed up
     valid_accuracy:float|None = None # On the validation set, in [0,1]
     temperature:float = 1.    # Logits are divided by it
-    lookalike:dict|None = None# Statistics for "none of my animals"
+    lookalike:dict|None = None# Numbers for "none of my animals": limit, keep, scale; the tables that belong to them are among the tensors
     head:dict|None = None     # Hidden layers of the head: sizes, dropouts, log_softmax; none of it: one linear layer
     mirror:bool = False       # Answer for the photo and its mirror image together?
     groups:dict|None = None   # {class: group}, the second level of labels
@@ -79,14 +81,24 @@ class ModelInfo:
     format:str = 'animal-clf' # What this file is
     version:int = model_version # Of the format
 
-# %% ../nbs/07k_model_file.ipynb #05b804d3
+# %% ../nbs/07k_model_file.ipynb #a0047738
 def _versions():
     return {'animal-clf': animal_clf.__version__, 'python': platform.python_version(), **{o: version(o) for o in ('fastai', 'torch', 'timm')}}
+
+def _lookalike(learn):
+    "(tensors, numbers) of what a model knows about photos of other things"
+    known, near = learn.known, learn.nearness
+    if known is None or near is None: return {}, None
+    tables = {_profiles: known.profiles, _means: near.means}
+    return {k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k,v in tables.items()}, dict(limit=known.limit, keep=known.keep, scale=near.scale)
+
+_extra = 'lookalike.'   # what the names of tensors begin with that are none of the network's
+_profiles, _means = f'{_extra}profiles', f'{_extra}means'
 
 def _write_info(folder, info):
     with write_whole(folder/'model.json') as o: o.write_text(json.dumps(asdict(info), indent=1, ensure_ascii=False), encoding='utf8')
 
-# %% ../nbs/07k_model_file.ipynb #7848c921
+# %% ../nbs/07k_model_file.ipynb #4cc3e725
 def _maker(values):
     "The version of animal-clf that wrote `values`, if they say so"
     versions = values.get('versions')
@@ -102,6 +114,10 @@ def _is_temperature(value): return isinstance(value, (int, float)) and not isins
 
 def _is_tests(values): return isinstance(values, list) and len(values) <= 100 and all(isinstance(o, dict) and set(o) == {'photos', 'model'} and all(isinstance(v, str) for v in o.values()) for o in values)
 
+def _is_lookalike(value):
+    numbers = value is None or isinstance(value, dict) and set(value) == {'limit', 'keep', 'scale'} and all(isinstance(o, (int, float)) and not isinstance(o, bool) for o in value.values())
+    return numbers and (value is None or 0 <= value['limit'] <= 1 and 0 < value['keep'] <= 1 and .01 <= value['scale'] <= 100)
+
 def _head_of(info):
     "The head that `info` describes; sizes beyond reason are refused before anything of that size is made"
     head = Head(**(info.head or {}))
@@ -113,7 +129,7 @@ def _check_info(info, file):
     classes = info.classes
     right = dict(arch=isinstance(info.arch, str), px=isinstance(info.px, int) and 8 <= info.px <= 4096, method=info.method in ('crop', 'squish'),
         mean=_is_three(info.mean), std=_is_three(info.std) and min(info.std) > 0, data=isinstance(info.data, dict), versions=isinstance(info.versions, dict),
-        mirror=isinstance(info.mirror, bool), temperature=_is_temperature(info.temperature), tests=_is_tests(info.tests), groups=_is_groups(info.groups, classes),
+        mirror=isinstance(info.mirror, bool), temperature=_is_temperature(info.temperature), lookalike=_is_lookalike(info.lookalike), tests=_is_tests(info.tests), groups=_is_groups(info.groups, classes),
         classes=_is_names(classes))
     for name,is_right in right.items():
         if not is_right: raise ModelFileError(f'`{name}: {getattr(info, name)!r}` in {file}', 'what `save_model` writes', 'Copy the whole model folder again')
@@ -122,15 +138,16 @@ def _check_info(info, file):
     try: get_arch(info.arch)
     except SettingsError as e: raise ModelFileError(f"`arch: {info.arch}` in {file}, which this timm does not know", 'a timm name', 'pip install --upgrade timm') from e
 
-# %% ../nbs/07k_model_file.ipynb #63a13427
+# %% ../nbs/07k_model_file.ipynb #ddab897e
 def read_info(
     folder:str|Path # A model folder
 ) -> ModelInfo:
     "Read `model.json`, and check that this version of animal-clf can use it"
     file, made = Path(folder)/'model.json', 'Make one with `animal-clf train` or `animal-clf run`'
-    if not file.exists():
-        raise ModelFileError(f'no model in `{folder}`' + ('' if Path(folder).is_dir() else ' (no such folder)'), 'a folder with model.json and model.safetensors', made)
+    if not os.path.isfile(file):   # unlike `Path.exists`, no error for a name too long
+        raise ModelFileError(f'no model in `{folder}`' + ('' if os.path.isdir(folder) else ' (no such folder)'), 'a folder with model.json and model.safetensors', made)
     try: values = json.loads(file.read_text(encoding='utf8'))
+    except OSError as e: raise ModelFileError(f"{file} can't be read ({e})", 'a readable file', made) from e
     except ValueError as e: raise ModelFileError(f'{file} is damaged ({e})', 'JSON', made) from e
     if not isinstance(values, dict) or values.get('format') != 'animal-clf': raise ModelFileError(f'{file} of another kind', "`format: animal-clf`", made)
     if not isinstance(values.get('version'), int) or values['version'] > model_version:
@@ -148,7 +165,7 @@ def _earlier_tests(folder):
     try: return read_info(folder).tests
     except ModelFileError: return []   # none there, or one that is of no use
 
-# %% ../nbs/07k_model_file.ipynb #b75932ad
+# %% ../nbs/07k_model_file.ipynb #b2ab0908
 def save_model(
     trained:Trained,    # From `train`
     data:Data,          # What it was trained on
@@ -156,10 +173,11 @@ def save_model(
 ) -> Path: # The folder
     "Write `model.safetensors`, `model.json` and the tables `photos.csv`, `skipped.csv` and `log.csv`"
     folder, backbone, learn = Path(folder), get_backbone(trained.learn), trained.learn
-    numbers = save({k: v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()})
+    extra, lookalike = _lookalike(learn)
+    numbers = save({k: v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()} | extra)
     info = ModelInfo(trained.arch, list(learn.dls.vocab), backbone.px, backbone.method, list(backbone.mean), list(backbone.std), trained.recipe, trained.seed,
         dict(source=data.source, fingerprint=data.fingerprint(), **data.photos.split.value_counts().to_dict()), _versions(), hashlib.sha256(numbers).hexdigest(), trained.valid_accuracy,
-        temperature=learn.temperature, head=None if trained.head == Head() else asdict(trained.head), mirror=learn.mirror, groups=data.groups,
+        temperature=learn.temperature, lookalike=lookalike, head=None if trained.head == Head() else asdict(trained.head), mirror=learn.mirror, groups=data.groups,
         choices=trained.choices or None, tests=_earlier_tests(folder))
     with write_whole(folder/'model.safetensors') as o: o.write_bytes(numbers)
     for name,table in (('photos', data.photos), ('skipped', data.skipped), ('log', trained.log)):
@@ -204,7 +222,18 @@ def _stub_dls(info):
     stub = [Photo.create(np.zeros((8, 8, 3), np.uint8))]  # fastai can't make `DataLoaders` of nothing
     return block.dataloaders(stub, bs=1, num_workers=0).new_empty()
 
-# %% ../nbs/07k_model_file.ipynb #f8f72841
+# %% ../nbs/07k_model_file.ipynb #7b2263f4
+def _take_lookalike(tensors, info, width):
+    "Take what a model knows about photos of other things out of `tensors`; `RuntimeError` if it does not fit"
+    tables = {k: tensors.pop(k) for k in list(tensors) if k.startswith(_extra)}
+    shapes, found = {_profiles: (len(info.classes), 1000), _means: (len(info.classes), width)} if info.lookalike else {}, {k: tuple(v.shape) for k,v in tables.items()}
+    if found != shapes: raise RuntimeError(f'{found or "no tensors"} for look-alikes, where {shapes or "none"} were expected')
+    if not shapes: return None, None
+    if not all(o.dtype == torch.float32 and (o.abs() < 1e6).all() for o in tables.values()) or tables[_profiles].min() < 0 or (tables[_profiles].sum(1) - 1).abs().max() > 1e-3:
+        raise RuntimeError('impossible numbers for look-alikes')
+    return Known(tables[_profiles].numpy(), info.lookalike['limit'], info.lookalike['keep']), Nearness(tables[_means].numpy(), info.lookalike['scale'])
+
+# %% ../nbs/07k_model_file.ipynb #64047a9f
 def load_model(
     folder:str|Path # A model folder
 ) -> Learner: # In evaluation mode; `dls` knows the classes and the preprocessing but holds no photos
@@ -215,7 +244,10 @@ def load_model(
     if hashlib.sha256(numbers).hexdigest() != info.sha256:
         raise ModelFileError(f'{file} does not fit model.json: it is damaged or of another model', 'the two files as they were written', 'Copy the whole model folder again, or train it again')
     with no_random(): learn = create_learner(_stub_dls(info), info.arch, pretrained=False, head=_head_of(info))
-    try: learn.model.load_state_dict(load(numbers), strict=True)
+    try:
+        tensors = load(numbers)
+        learn.known, learn.nearness = _take_lookalike(tensors, info, last_layer(learn).in_features)
+        learn.model.load_state_dict(tensors, strict=True)
     except (SafetensorError, RuntimeError) as e:
         raise ModelFileError(f'{file} does not fit model.json: {str(e).strip().splitlines()[0]}', f"the tensors of '{info.arch}' with {len(info.classes)} classes", 'Copy the whole model folder again') from e
     learn.mirror, learn.temperature = info.mirror, info.temperature

@@ -65,7 +65,7 @@ def _put_head(learn, head):
     learn.model[1] = nn.Sequential(*pool, *layers).to(last.weight.device)
     learn.opt = None   # an optimiser that knows the old layer would leave the new ones alone
 
-# %% ../nbs/07e_network.ipynb #a26035c9
+# %% ../nbs/07e_network.ipynb #df68ab7c
 def create_learner(
     dls,                       # `DataLoaders` from `make_dls`
     arch:str=default_arch,     # Any timm name
@@ -84,7 +84,7 @@ def create_learner(
                                pretrained_cfg_overlay=dict(state_dict=tensors) if pretrained else None, **_linear_head)
         if head != Head(): _put_head(learn, head)
     if pretrained: _assert_loaded(learn, tensors)
-    learn.loss_func, learn.mirror, learn.temperature = _create_loss(head, weights, dls.device), False, 1.
+    learn.loss_func, learn.mirror, learn.temperature, learn.known, learn.nearness = _create_loss(head, weights, dls.device), False, 1., None, None
     learn.unfreeze()
     return learn
 

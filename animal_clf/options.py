@@ -8,7 +8,7 @@ __all__ = ['make_parser']
 # %% ../nbs/12b_options.ipynb #f91bb047
 import argparse
 
-# %% ../nbs/12b_options.ipynb #ae460c6a
+# %% ../nbs/12b_options.ipynb #43e26748
 def _at_least_one(text):
     try: value = int(text)
     except ValueError as e: raise argparse.ArgumentTypeError(f'{text!r} is not a whole number') from e
@@ -39,6 +39,7 @@ def _add_training(parser):
     parser.add_argument('--precision', choices=('auto', 'fp32', 'bf16'), default='auto', metavar='P', help='fp32 or bf16 (default: the faster one, measured)')
     parser.add_argument('--lr', type=float, metavar='RATE', help='highest learning rate of the whole network')
     parser.add_argument('--patience', type=_at_least_one, metavar='N', help='end after so many epochs without a better one')
+    parser.add_argument('--keep-known', type=float, metavar='SHARE', help='share of true photos to be known as one of the classes (default: 0.95)')
     parser.add_argument('--head', type=_at_least_one, nargs='+', metavar='SIZE', help='hidden layers of the head, by their sizes')
     parser.add_argument('--dropout', type=float, nargs='+', metavar='SHARE', help='dropout in front of each hidden layer')
     parser.add_argument('--batch-size', type=_at_least_one, metavar='N', help='photos per training step')
@@ -52,7 +53,7 @@ def _add_collecting(parser):
     parser.add_argument('--ignore-opt-out', action='store_true', help="also take photos whose owner does not want them used to train models (X-Robots-Tag: noai)")
     parser.add_argument('--allow-private', action='store_true', help='also fetch from this machine and the private network, which is refused otherwise')
 
-# %% ../nbs/12b_options.ipynb #d68c9cc3
+# %% ../nbs/12b_options.ipynb #58e1a72b
 def make_parser() -> argparse.ArgumentParser:
     "The parser of `animal-clf`: every command with its options"
     parser = argparse.ArgumentParser(prog='animal-clf', description='From a list of animal names or a folder of photos to a classifier you can believe.')
@@ -106,11 +107,20 @@ def make_parser() -> argparse.ArgumentParser:
     o.add_argument('--out', required=True, metavar='FILE', help='the picture, .png')
 
     o = add('predict', 'say what is on photos')
-    o.add_argument('model', metavar='MODEL', help='a model folder')
-    o.add_argument('photos', nargs='+', metavar='PHOTO', help='photos, or folders of photos')
+    o.usage = '%(prog)s [-h] [--json | --csv FILE] [MODEL] PHOTO …'
+    o.add_argument('model', metavar='MODEL', help='a model folder; without one, ImageNet names everyday animals')
+    o.add_argument('photos', nargs='*', metavar='PHOTO', help='photos, or folders of photos')
     form = o.add_mutually_exclusive_group()
     form.add_argument('--json', action='store_true', help='print a list of {path, label, probability, top, known, error}')
     form.add_argument('--csv', metavar='FILE', help='write a table instead')
+
+    o = add('lookalike', 'say whether a photo shows one of the classes at all, and which class it is nearest to')
+    o.add_argument('model', metavar='MODEL', help='a model folder')
+    o.add_argument('photos', nargs='+', metavar='PHOTO', help='photos of anything, or folders of photos')
+    o.add_argument('--json', action='store_true', help='print a list of {path, known, score, softmax, seen_from, nearest, similar, error}')
+    o.add_argument('--one-kind', action='store_true', help='all photos are of one kind, such as people (default: those that are none of the classes are)')
+    o.add_argument('--primates', action='store_true', help='compare those that are none of the classes, or of one kind, with apes and monkeys, too')
+    o.add_argument('--out', metavar='FILE', help='also draw up to 20 of them beside the training photos most alike, .png')
 
     o = add('sample', 'draw the sample data set')
     o.add_argument('folder', metavar='DIR', help='a new or empty folder')

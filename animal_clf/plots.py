@@ -37,7 +37,7 @@ def _size_for(names):
     longest = max(14, *map(len, names)) - 14
     return max(4, 1.5 + .55*len(names)) + .08*longest, max(3.2, 1.2 + .48*len(names)) + .06*longest
 
-# %% ../nbs/09b_plots.ipynb #64741dcf
+# %% ../nbs/09b_plots.ipynb #99b03270
 def plot_confusion(
     metrics:dict,       # From `compute_metrics`
     ax=None,            # matplotlib `Axes` to draw on; default: a new one
@@ -47,14 +47,16 @@ def plot_confusion(
     import matplotlib.pyplot as plt, seaborn as sns # a second that not everybody needs
     if show not in ('counts', 'shares'): raise SettingsError(f"show '{show}'", 'counts or shares', 'Change `show`')
     order = order_classes(metrics['confusion'])
-    counts, classes = np.array(metrics['confusion'])[np.ix_(order, order)], [_short(metrics['classes'][i]) for i in order]
-    shares, n = counts/np.maximum(counts.sum(1, keepdims=True), 1), len(classes)
+    columns = [*order, -1] if 'unknown' in metrics else order
+    counts, classes = np.array(metrics['unknown']['confusion'] if 'unknown' in metrics else metrics['confusion'])[np.ix_(order, columns)], [_short(metrics['classes'][i]) for i in order]
+    shares, n, answers = counts/np.maximum(counts.sum(1, keepdims=True), 1), len(classes), classes + [next(o for o in ('unknown', 'none of the classes') if o not in classes)]*('unknown' in metrics)
     told = counts.astype(str) if show == 'counts' else np.char.mod('%.0f', 100*shares)
     ax = ax or plt.subplots(figsize=_size_for(classes), layout='constrained')[1]
     sns.heatmap(shares, annot=np.where(counts == 0, '', told) if n <= 40 else False, fmt='', cmap='Blues', vmin=0, vmax=1, square=True, linewidths=.5, linecolor='.9', cbar=False,
-                xticklabels=classes, yticklabels=classes, ax=ax)
+                xticklabels=answers, yticklabels=classes, ax=ax)
+    if 'unknown' in metrics: ax.axvline(n, color='.4', linewidth=1)
     ax.set(xlabel='answer' + (', % of the row' if show == 'shares' else ''), ylabel='label')
-    ax.set_xticks(ax.get_xticks(), classes, rotation=45, ha='right', rotation_mode='anchor')
+    ax.set_xticks(ax.get_xticks(), answers, rotation=45, ha='right', rotation_mode='anchor')
     ax.tick_params(axis='y', rotation=0)
     return ax
 

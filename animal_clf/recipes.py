@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['schedules', 'recipes', 'Head', 'Recipe', 'get_recipe']
 
-# %% ../nbs/07d_recipes.ipynb #365dac5e
+# %% ../nbs/07d_recipes.ipynb #c92f8cc7
 import difflib
 from dataclasses import dataclass, fields, replace
 
 from .core import SettingsError
+from .known import check_keep
 from .labels import check_balance
 
 # %% ../nbs/07d_recipes.ipynb #62daa266
@@ -40,7 +41,7 @@ class Head:
             n = size
         return made + [nn.Linear(n, n_classes)] + [nn.LogSoftmax(1)]*self.log_softmax
 
-# %% ../nbs/07d_recipes.ipynb #304dd7e4
+# %% ../nbs/07d_recipes.ipynb #06adf0ed
 schedules = ('one_cycle', 'constant')
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Recipe:
     frozen_share:float = 1/2    # Share of the backbone's stages, from the first, that stay as they are, in [0,1)
     patience:int = None         # End after so many epochs without a better one, 1 or more; default: never
     keep_best:bool = True       # End with the weights that were best on the validation set? If not, with the last
+    keep_known:float = .95      # Share of the validation photos that are to be known as one of the classes, above 0 and up to 1
     balance:str = 'none'        # For classes of unequal size: `none`, `loss` (weigh mistakes) or `sampling` (show small classes more often)
 
     def __post_init__(self):
@@ -67,6 +69,7 @@ class Recipe:
         for name,low in dict(epochs=0, head_epochs=1, patience=1).items():
             value = getattr(self, name)
             if value is not None and value < low: raise SettingsError(f'{name} = {value}', f'{low} or more', f'Change `{name}`')
+        check_keep(self.keep_known, 'keep_known')
         if not 0 <= self.frozen_share < 1: raise SettingsError(f'frozen_share = {self.frozen_share}', '0 or more, below 1', 'Change `frozen_share`')
         if not 0 < self.lr < float('inf'): raise SettingsError(f'lr = {self.lr}', 'above 0', 'Change `lr`')
         if self.fit_head and not self.pretrained: raise SettingsError('a head fitted on the features of random weights', 'pretrained weights', 'Set `pretrained`, or unset `fit_head`')

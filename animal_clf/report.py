@@ -98,7 +98,7 @@ def _overlay(cam):
     colour = 255*colormaps['inferno'](heat[..., 0])[..., :3]
     return Image.fromarray(np.uint8((1 - .55*heat)*(.5 + .5*heat)*np.asarray(cam.photo) + .55*heat*colour))
 
-# %% ../nbs/09e_report.ipynb #b0a92ebe
+# %% ../nbs/09e_report.ipynb #c9635d5a
 def _percent(value): return '–' if value is None else f'{value:.1%}'
 
 def _between(interval): return f'{interval[0]:.1%} to {interval[1]:.1%}'
@@ -114,6 +114,8 @@ def _numbers(m):
     rows += [('area under the ROC curve, mean of classes', _number(roc['macro'], 4), ''), ('average precision, mean of classes', _number(precision['macro'], 4), ''),
              ('log-loss', _number(m['log_loss']), f"{_number(before['log_loss'])} before temperature"), ('Brier score', _number(m['brier']), f"{_number(before['brier'])} before temperature"),
              ('calibration error', _number(m['ece']), f"{_number(before['ece'])} before temperature; {_number(chance['mean'])} by chance alone")]
+    unknown = m.get('unknown')
+    if unknown: rows.append(('taken for none of the classes', _percent(unknown['share']), f"{_between(unknown['share_ci95'])}; of the validation photos {_percent(1-unknown['keep'])} are"))
     return rows + _baseline_rows(m.get('baselines'))
 
 def _baseline_rows(found):
@@ -179,7 +181,7 @@ def _made_part(case, pictures, timings):
     return [*training, *choices, table(('stage', 'seconds'), [(k.replace('_', ' '), f'{v:.1f}') for k,v in timings.items()]),
             P(', '.join(f'{k} {v}' for k,v in info.versions.items()), cls='muted')]
 
-# %% ../nbs/09e_report.ipynb #22fac045
+# %% ../nbs/09e_report.ipynb #48405f61
 def _sections(case, pictures, explained, timings):
     "{heading: elements} of everything below the first screen"
     result, m = case.result, case.result.metrics
@@ -199,7 +201,8 @@ def _page(case, doubts, pictures, explained, timings):
     sentence = f"Right on {m['n_correct']} of {m['n_test']} photos it never saw: {m['accuracy']:.1%}, and with 95% confidence between {low:.1%} and {high:.1%}."
     how = f"{info.arch}, recipe {info.recipe}, {data.get('train', 0)} training and {data.get('valid', 0)} validation photos of {len(m['classes'])} classes from {data.get('source')}; seed {info.seed}."
     sections = _sections(case, pictures, explained, timings)
-    reading = P('Rows are what a photo is, columns what the model said; the darker, the larger the share of the row.', cls='muted')
+    lost = f" Unknown: the {m['unknown']['n']} taken for none of the classes; {m['unknown']['n_right']} of these would be right all the same, and count above." if 'unknown' in m else ''
+    reading = P('Rows are what a photo is, columns what the model said; the darker, the larger the share of the row.' + lost, cls='muted')
     first = Div(Div(*[P(o, cls='warn', role='note') for o in doubts], P(how, cls='muted')), Div(picture(pictures['confusion.png'], 'Confusion matrix: rows are labels, columns are answers'), reading), cls='first')
     return make_page(f"{m['accuracy']:.1%} · animal-clf report", H1(sentence), first, *[o for name,parts in sections.items() for o in (H2(name, id=slug(name)), *parts)], sections=list(sections))
 

@@ -6,21 +6,21 @@ import pytest
 
 root = Path(__file__).parent.parent
 # Who may import whom: data only moves to the right
-allowed = dict(core='', folders='core', cache='core', sample='core', faults='core folders', breeds='core sample', faces='core sample', search='core',
+allowed = dict(core='', folders='core', cache='core', sample='core', faults='core folders', breeds='core sample', faces='core sample', people='core sample', search='core',
                addresses='core', turns='core addresses', fetch='core addresses turns', manifest='core', decoder='core',
                photos='core manifest decoder', candidates='manifest', download='core search fetch manifest decoder photos candidates',
                backbone='core', features='core backbone cache', looks='core cache', duplicates='core features looks', findings='core', imagenet='core backbone features',
                clean='core folders backbone features imagenet looks duplicates findings', review='core findings', decisions='core manifest findings',
-               data='core folders duplicates', labels='core data', loaders='core data labels', recipes='core labels', calibration='core', network='core backbone calibration recipes',
+               data='core folders duplicates', labels='core data', loaders='core data labels', recipes='core known labels', calibration='core', known='core imagenet', nearness='calibration known', network='core backbone calibration recipes',
                distributed='core', speed='core', checkpoints='core', training='core checkpoints distributed network recipes speed',
-               heads='calibration data features labels network', model_file='core backbone data loaders network recipes training', curves='core',
-               learner='core backbone checkpoints data distributed features heads labels loaders model_file network recipes training',
+               heads='calibration data features labels network', model_file='core backbone data known loaders nearness network recipes training', curves='core',
+               learner='core backbone checkpoints data distributed features heads imagenet known labels loaders model_file nearness network recipes training',
                metrics='core calibration', comparison='core metrics', test_set='core backbone data duplicates features folders manifest metrics',
                explain='core backbone features network', evaluate='core calibration comparison features imagenet labels learner metrics network test_set',
                plots='core evaluate features metrics', checks='core evaluate folders learner metrics plots test_set', page='core',
-               report='core checks curves evaluate explain features learner metrics page plots', side_by_side='core comparison page', options='',
+               report='core checks curves evaluate explain features learner metrics page plots', side_by_side='core comparison page', lookalike='core backbone explain features imagenet known learner', options='',
                cli='core options folders sample search fetch manifest download clean findings review decisions backbone features data labels recipes checkpoints distributed training learner '
-                   'test_set evaluate checks report side_by_side')
+                   'test_set evaluate checks page report side_by_side imagenet lookalike')
 
 def imports_of(module):
     "Rooms that `module` imports, anywhere in it"

@@ -643,7 +643,7 @@ def test_a_model_of_the_former_version_is_tested(model, data, plain):
     (model/'model.json').write_text(json.dumps(values | dict(version=2)), encoding='utf8')
     report = evaluate(model, data)
     assert report['models_tested_on_these_photos'] == 1 and report['accuracy'] == values['test']['accuracy']
-    assert read(model/'model.json')['version'] == 3      # an older program can't read it now, and says so
+    assert read(model/'model.json')['version'] == 4      # an older program can't read it now, and says so
 
 
 # --- odd test sets

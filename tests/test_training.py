@@ -476,7 +476,7 @@ def test_a_custom_head_groups_and_balance_from_the_shell(clf, drawn, undisturbed
     out = clf.done('train', '--data', drawn, '--out', 'model', '--recipe', 'custom_head', '--head', 16, 8, '--dropout', .5, .3, '--groups', 'groups.csv', '--balance', 'loss', *small)
     info = read('model/model.json')
     assert info['head'] == dict(sizes=[16, 8], dropouts=[.5, .3], log_softmax=True) and info['groups'] == dict(fox='land', seal='sea', zebra='land')
-    assert (info['recipe'], info['version']) == ('custom_head', 3) and 'validation accuracy' in out
+    assert (info['recipe'], info['version']) == ('custom_head', 4) and 'validation accuracy' in out
     report = json.loads(clf.done('evaluate', 'model', '--data', drawn, '--json'))
     groups = report['groups']
     assert report['n_test'] == 9 and set(groups['classes']) == {'land', 'sea'} and groups['accuracy'] >= report['accuracy']
