@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Case', 'count_needed', 'find_warnings', 'fill_checklist']
 
-# %% ../nbs/09c_checks.ipynb #5441f097
+# %% ../nbs/09c_checks.ipynb #bc67d99e
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np, pandas as pd
 
 from .evaluate import Evaluation
 from .folders import set_aside_name
+from .known import count_kept
 from .learner import ModelInfo, count_tests
 from .metrics import wilson_interval
 from .plots import find_confused_pairs
@@ -120,12 +121,12 @@ def _warn_calibration(case):
     how = 'surer than it is right' if m['mean_confidence'] > m['accuracy'] else 'less sure than it is right'
     yield f"The probabilities can't be taken at their word: on average {_percent(m['mean_confidence'])} for {_percent(m['accuracy'])} right answers, {how}; calibration error {m['ece']:.3f}, where chance alone explains up to {m['ece_by_chance']['q95']:.3f}."
 
-# %% ../nbs/09c_checks.ipynb #b0357bc5
+# %% ../nbs/09c_checks.ipynb #34c17592
 def _warn_unknown(case):
     found, n = case.result.metrics.get('unknown'), case.info.data.get('valid')
     if not found or not n: return
     from scipy.stats import betabinom   # a tenth of a second that not everybody needs
-    kept = int(np.ceil(found['keep']*n - 1e-9))
+    kept = count_kept(n, found['keep'])
     if betabinom.sf(found['n'] - 1, case.result.metrics['n_test'], n - kept + 1, kept) < .01:
         yield f"{_percent(found['share'])} of the test photos are taken for none of the classes, where {_percent((n-kept+1)/(n+1))} were to be expected: they may be of another kind than the validation photos."
 

@@ -7,7 +7,7 @@ __all__ = ['check_training', 'check_photos_to_train', 'train', 'find_known', 'pr
            'Recipe', 'Run', 'Trained', 'count_tests', 'create_learner', 'get_backbone', 'get_probabilities',
            'get_recipe', 'load_model', 'read_info', 'read_log', 'recipes', 'save_model', 'save_test']
 
-# %% ../nbs/08_learner.ipynb #235d0659
+# %% ../nbs/08_learner.ipynb #df4ff16d
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from .checkpoints import check_about, load_checkpoint
 from .core import DataError, SettingsError, Stopwatch, TrainingError
 from .data import Data, check_splits
 from .distributed import alone, is_main, main_first
-from .features import get_features
+from .features import find_labels, get_features
 from .heads import choose_mirror, choose_temperature, fit_head, score_valid
 from .imagenet import get_imagenet_probabilities
 from .known import fit_known
@@ -73,7 +73,7 @@ def _create(data, recipe, arch, seed, batch_size, run):
     if recipe.balance != 'none': learn.metrics += BalancedAccuracy()
     return learn
 
-# %% ../nbs/08_learner.ipynb #335757bf
+# %% ../nbs/08_learner.ipynb #81913f2a
 def _finish(learn, data, recipe):
     "What is fitted once the network stands: how sure it is, what it knows, and where its classes lie"
     train, valid, classes = data.split('train'), data.split('valid'), list(learn.dls.vocab)
@@ -83,8 +83,8 @@ def _finish(learn, data, recipe):
 
 def _see(photos, backbone):
     "Features of the readable ones of `photos`, and their labels"
-    features, labels = get_features(photos.path, backbone), dict(zip(photos.path.map(Path), photos.label))
-    return features.values, [labels[o] for o in features.paths]
+    features = get_features(photos.path, backbone)
+    return features.values, find_labels(features.paths, photos)
 
 def _fit_head(learn, data, recipe, seed, run):
     "Fit the head and choose whether to look at mirror images; the log, and how good it is"

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['find_primates', 'find_lookalikes', 'measure_spread', 'plot_lookalikes', 'describe_lookalike']
 
-# %% ../nbs/10_lookalike.ipynb #62802137
+# %% ../nbs/10_lookalike.ipynb #784f758e
 from pathlib import Path
 
 import numpy as np, pandas as pd
@@ -13,7 +13,7 @@ import numpy as np, pandas as pd
 from .backbone import choose_engine
 from .core import DataError, ModelFileError, SettingsError
 from .explain import plot_similar
-from .features import find_neighbours, get_features
+from .features import find_labels, find_neighbours, get_features
 from .imagenet import get_imagenet_probabilities, match_classes
 from .known import score_known
 from .learner import Learner, get_backbone, get_probabilities
@@ -29,7 +29,7 @@ def _see(learn, paths):
 def _unanswered(path, error):
     return dict(path=str(path), known=None, score=None, softmax=None, seen_from=None, nearest=[], similar=[], error=error)
 
-# %% ../nbs/10_lookalike.ipynb #9acfbab6
+# %% ../nbs/10_lookalike.ipynb #337192a7
 def _point(near, values, kin, least=3):
     "(directions (N, D), from the middle of what each was taken); `kin` (N,) are of one kind"
     directions, seen_from = near.point(values), np.full(len(values), 'classes', object)
@@ -39,13 +39,18 @@ def _point(near, values, kin, least=3):
         seen_from[kin] = 'own kind'
     return directions, seen_from
 
-def _find_similar(learn, directions, photos, k):
-    "For each photo the `k` training photos most alike: lists of [path, label, cosine]"
+def _point_trained(learn, photos):
+    "(paths, labels, directions) of the training photos, as arrays"
     trained = get_features(photos.path, get_backbone(learn, mirror=False))
-    if not len(trained): return [[] for _ in directions]
-    labels = dict(zip(photos.path.map(Path), photos.label))
-    rows, cosines = find_neighbours(learn.nearness.point(trained.values), directions, min(k, len(trained)))
-    return [[[str(trained.paths[i]), labels[trained.paths[i]], float(c)] for i,c in zip(*o)] for o in zip(rows, cosines)]
+    directions = learn.nearness.point(trained.values) if len(trained) else trained.values
+    return np.array([str(o) for o in trained.paths], object), np.array(find_labels(trained.paths, photos), object), directions
+
+def _find_similar(directions, trained, k):
+    "For each photo the `k` training photos most alike: lists of [path, label, cosine]"
+    paths, labels, known = trained
+    if not len(paths): return [[] for _ in directions]
+    rows, cosines = find_neighbours(known, directions, min(k, len(known)))
+    return [[[paths[i], labels[i], float(c)] for i,c in zip(*o)] for o in zip(rows, cosines)]
 
 # %% ../nbs/10_lookalike.ipynb #17182f6b
 def find_primates(
@@ -59,25 +64,25 @@ def find_primates(
 
 _more_apes = {'bonobo', 'silverback', 'mandrill', 'rhesus', 'tamarin', 'hominid'}   # words that ImageNet's names lack
 
-# %% ../nbs/10_lookalike.ipynb #74321104
+# %% ../nbs/10_lookalike.ipynb #28a341fc
 def _rank(classes, *values): return [[classes[i], *(float(o[i]) for o in values)] for i in np.argsort(-values[0], kind='stable')]
 
-def _compare(learn, values, directions, names, photos, k):
+def _compare(learn, values, directions, names, trained, k):
     "The softmax and the nearest among the classes `names`, for each photo"
     if not names or not len(values): return [dict(softmax=None, nearest=[], similar=[]) for _ in values]
     columns = [list(learn.dls.vocab).index(o) for o in names]
     softmax, cosines = get_probabilities(learn, values)[:, columns], learn.nearness.compare(directions)[:, columns]
-    similar = _find_similar(learn, directions, photos[photos.label.isin(names)], k)
+    similar = _find_similar(directions, [o[np.isin(trained[1], names)] for o in trained], k)
     return [dict(softmax=_rank(names, p)[0], nearest=_rank(names, *o), similar=alike) for p,*o,alike in zip(softmax, learn.nearness.to_shares(cosines), cosines, similar)]
 
 def _answer(learn, values, imagenet, photos, k, one_kind, primates):
     "The answers for readable photos"
     classes, scores, known = list(learn.dls.vocab), score_known(imagenet, learn.known.profiles), learn.known.holds(imagenet)
     kin, left_out = ~known | one_kind, () if primates else find_primates(learn)
-    directions, seen_from = _point(learn.nearness, values, kin)
+    (directions, seen_from), trained = _point(learn.nearness, values, kin), _point_trained(learn, photos)
     answers = [dict(known=bool(o), score=float(score), seen_from=start) for o,score,start in zip(known, scores, seen_from)]
     for group,names in ((~kin, classes), (kin, [o for o in classes if o not in left_out])):
-        for i,found in zip(np.flatnonzero(group), _compare(learn, values[group], directions[group], names, photos, k)): answers[i] |= found
+        for i,found in zip(np.flatnonzero(group), _compare(learn, values[group], directions[group], names, trained, k)): answers[i] |= found
     return answers
 
 # %% ../nbs/10_lookalike.ipynb #1d929440

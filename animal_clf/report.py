@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['draw_tsne', 'draw_pictures', 'Mistake', 'explain_mistakes', 'write_report']
 
-# %% ../nbs/09e_report.ipynb #58a58c1c
+# %% ../nbs/09e_report.ipynb #b68b195d
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,13 @@ from .core import PhotoError, SettingsError, open_photo, write_whole
 from .curves import plot_training
 from .evaluate import Evaluation
 from .explain import compute_gradcam, find_similar
-from .features import choose_exemplars, describe_sample, get_features, place_photos, plot_tsne
+from .features import choose_exemplars, describe_sample, find_labels, get_features, place_photos, plot_tsne
 from .learner import Learner, get_backbone
 from .metrics import tabulate_classes
 from .page import image_url, make_page, photo, picture, slug, table, take_png, thumbnail
 from .plots import describe_answer, find_confused_pairs, find_top_losses, plot_confusion, plot_curves, plot_reliability
 
-# %% ../nbs/09e_report.ipynb #6f92c77c
+# %% ../nbs/09e_report.ipynb #2d58427d
 def _exemplars(paths, points, labels):
     "{row: small photo} for the middle of each class; one that can't be read any more is left out"
     found = {}
@@ -43,8 +43,8 @@ def draw_tsne(
     "A t-SNE picture of photos by the model's features"
     features = get_features(photos.path, get_backbone(learn, mirror=False))
     rows, points = place_photos(features.values, seed=seed)
-    paths, known = [features.paths[i] for i in rows], dict(zip(photos.path.map(Path), photos.label))
-    labels, wrong = [known[o] for o in paths], {Path(o) for o in wrong}
+    paths, wrong = [features.paths[i] for i in rows], {Path(o) for o in wrong}
+    labels = find_labels(paths, photos)
     return take_png(plot_tsne, points, labels, f'Features of {describe_sample(len(rows), len(features))}', wrong=np.array([o in wrong for o in paths]), thumbnails=_exemplars(paths, points, labels))
 
 # %% ../nbs/09e_report.ipynb #b55aa7fe

@@ -14,6 +14,17 @@ def no_outside_proxy(monkeypatch):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
 
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+    "What the tests of a file share"
+    return tmp_path_factory.mktemp('cache')
+
+@pytest.fixture
+def empty_folder(no_outside_proxy, cache, tmp_path, monkeypatch):
+    "The test runs in an empty folder, with a cache that its file has for itself"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('ANIMAL_CLF_CACHE', str(cache))
+
 @pytest.fixture
 def search_proxy(tmp_path_factory):
     with serving(SearchProxy(tmp_path_factory.mktemp('tls'))) as server: yield server

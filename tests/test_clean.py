@@ -1,5 +1,5 @@
 """`animal-clf clean` from end to end: what it finds, what it moves, and what it makes of odd collections"""
-import hashlib, json, os, shutil
+import json, os, shutil
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from animal_clf.looks import Looks, look_type
 from animal_clf.manifest import new_row, read_manifest, write_manifest
 from animal_clf.sample import draw_animal, draw_sample
 from commands import done, fails, shell
+from files import contents
 from servers import use_hub
 
 animals = ('fox', 'seal', 'zebra')
@@ -22,18 +23,12 @@ animals = ('fox', 'seal', 'zebra')
 
 # --- what the tests share
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory): return tmp_path_factory.mktemp('cache')
-
 @pytest.fixture(autouse=True)
-def alone(no_outside_proxy, cache, tmp_path, monkeypatch):
-    "In an empty folder, with a cache of our own and no way out"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv('ANIMAL_CLF_CACHE', str(cache))
+def alone(empty_folder, tmp_path, monkeypatch):
+    "No way out"
     use_hub(monkeypatch, 'http://127.0.0.1:9', tmp_path)
 
 def clean(folder, *options): return json.loads(done('clean', folder, *options, '--json'))
-def contents(folder): return {o.relative_to(folder).as_posix(): hashlib.sha256(o.read_bytes()).hexdigest() for o in Path(folder).rglob('*') if o.is_file()}
 def photos_of(folder): return {k: v for k,v in contents(folder).items() if not k.startswith('set-aside/') and k != 'review.html'}
 def flat(groups): return {path for group in groups for path in group}
 

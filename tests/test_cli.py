@@ -1,5 +1,5 @@
 """The shell command from end to end: what it makes of good, odd and bad input, and what an interruption leaves behind"""
-import hashlib, html, json, os, shutil, signal, subprocess, sys, time
+import html, json, os, shutil, signal, subprocess, sys, time
 from contextlib import chdir, contextmanager
 from functools import partial
 from io import BytesIO, TextIOWrapper
@@ -13,6 +13,7 @@ from animal_clf.download import collect
 from animal_clf.sample import draw_animal, draw_sample
 from animal_clf.search import find_pages, licenses
 from commands import done, fails, shell
+from files import contents, read
 from servers import draw_photo, photo_bytes, photo_hits, use_hub
 
 animals, offline = ('fox', 'seal', 'zebra'), ('--arch', 'tf_efficientnet_lite0')
@@ -21,14 +22,9 @@ nowhere = 'http://127.0.0.1:9' # refuses every connection
 
 # --- what the tests share
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory): return tmp_path_factory.mktemp('cache')
-
 @pytest.fixture(autouse=True)
-def alone(no_outside_proxy, cache, tmp_path, monkeypatch):
-    "In an empty folder, with a cache of our own and no way out"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv('ANIMAL_CLF_CACHE', str(cache))
+def alone(empty_folder, tmp_path, monkeypatch):
+    "No way out"
     monkeypatch.setenv('DDGS_PROXY', nowhere)
     use_hub(monkeypatch, nowhere, tmp_path)
 
@@ -55,9 +51,7 @@ def trained(drawn, cache, tmp_path_factory):
 @pytest.fixture
 def model(trained): return trained[0]
 
-def read(path): return json.loads(Path(path).read_text(encoding='utf8'))
 def report_of(folder): return read(folder/'report'/'report.json')
-def contents(folder): return {o.relative_to(folder).as_posix(): hashlib.sha256(o.read_bytes()).hexdigest() for o in sorted(Path(folder).rglob('*')) if o.is_file()}
 def answers(model, *photos): return json.loads(done('predict', model, *photos, '--json'))
 
 def fill(folder, animal, count, start=1):

@@ -1,5 +1,5 @@
 """Planted faults: what they do to a folder, and whether they are what they say"""
-import hashlib, shutil
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from animal_clf.core import DataError, PhotoError, SettingsError, find_photos, o
 from animal_clf.faults import copy_faults, fault_kinds, picture_faults, plant_faults
 from animal_clf.folders import find_rows
 from animal_clf.sample import draw_animal, draw_sample
+from files import contents
 
 classes = ('fox', 'seal', 'zebra')
 
@@ -27,7 +28,6 @@ def split(drawn, tmp_path):
         shutil.copy(o, to)
     return tmp_path/'split'
 
-def contents(folder): return {o.relative_to(folder).as_posix(): hashlib.sha256(o.read_bytes()).hexdigest() for o in folder.rglob('*') if o.is_file()}
 def pixels(path, size=(32, 32)): return np.asarray(open_photo(path).resize(size, Image.Resampling.BOX), float)
 
 def test_nothing_is_overwritten_or_lost(flat):

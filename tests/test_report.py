@@ -14,6 +14,7 @@ from animal_clf.core import find_photos
 from animal_clf.metrics import bootstrap_interval, compute_metrics, tabulate_classes, wilson_interval
 from animal_clf.sample import draw_animal, draw_sample
 from commands import done, fails
+from files import read
 
 animals, offline = ('fox', 'seal', 'zebra'), ('--arch', 'tf_efficientnet_lite0')
 real = Path(os.environ.get('ANIMAL_CLF_PHOTOS', ''))/'ten-animals'
@@ -21,14 +22,7 @@ real = Path(os.environ.get('ANIMAL_CLF_PHOTOS', ''))/'ten-animals'
 
 # --- what the tests share
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory): return tmp_path_factory.mktemp('cache')
-
-@pytest.fixture(autouse=True)
-def alone(no_outside_proxy, cache, tmp_path, monkeypatch):
-    "In an empty folder, with a cache of our own"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv('ANIMAL_CLF_CACHE', str(cache))
+pytestmark = pytest.mark.usefixtures('empty_folder')
 
 @pytest.fixture
 def plain(monkeypatch):
@@ -37,7 +31,6 @@ def plain(monkeypatch):
     Image.new('RGB', (1, 1)).save(file, 'PNG')
     monkeypatch.setattr('animal_clf.report.draw_pictures', lambda *_: {f'{o}.png': file.getvalue() for o in ('confusion', 'confusion_shares', 'reliability', 'curves')})
 
-def read(path): return json.loads(Path(path).read_text(encoding='utf8'))
 def answers_of(model): return pd.read_csv(Path(model)/'report'/'answers.csv', keep_default_na=False, encoding_errors='surrogateescape')
 def evaluate(model, data): return json.loads(done('evaluate', model, '--data', data, '--json'))
 def told(report, words): return [o for o in report['warnings'] if words in o]

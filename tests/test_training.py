@@ -1,5 +1,5 @@
 """Training that is killed, stopped, starved and misled: real processes, real signals, memory and disk really taken away"""
-import hashlib, json, os, random, resource, shutil, signal, subprocess, sys, time
+import json, os, random, resource, shutil, signal, subprocess, sys, time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import numpy as np, pandas as pd, pytest
 
 from animal_clf.core import DataError, SettingsError
 from animal_clf.sample import draw_sample
+from files import contents, read
 
 animals, nowhere = ('fox', 'seal', 'zebra'), 'http://127.0.0.1:9'  # refuses every connection
 
@@ -108,20 +109,13 @@ class Launcher:
     def killed(self, *args, **how): assert self(*args, **how).code == -signal.SIGKILL
 
 @pytest.fixture(scope='module')
-def cache(tmp_path_factory): return tmp_path_factory.mktemp('cache')
-
-@pytest.fixture(scope='module')
 def clf(tmp_path_factory, cache):
     launcher = Launcher(tmp_path_factory.mktemp('said'), cache)
     yield launcher
     launcher.process.kill()
     launcher.process.wait()
 
-@pytest.fixture(autouse=True)
-def alone(no_outside_proxy, cache, tmp_path, monkeypatch):
-    "In an empty folder"
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv('ANIMAL_CLF_CACHE', str(cache))
+pytestmark = pytest.mark.usefixtures('empty_folder')
 
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory): return draw_sample(tmp_path_factory.mktemp('drawn')/'animals', 9, animals, px=96)
@@ -131,8 +125,6 @@ def script(*args, **env):
     command = shutil.which('animal-clf', path=str(Path(sys.executable).parent)) or shutil.which('animal-clf')
     return subprocess.Popen([command, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment(**env))
 
-def read(path): return json.loads(Path(path).read_text(encoding='utf8'))
-def contents(folder): return {o.relative_to(folder).as_posix(): hashlib.sha256(o.read_bytes()).hexdigest() for o in sorted(Path(folder).rglob('*')) if o.is_file()}
 def log_of(folder): return pd.read_csv(Path(folder)/'log.csv').drop(columns='seconds', errors='ignore').to_dict('records')
 def left(folder):
     "All that a training leaves, but for how long its epochs took: the hash of each file, and the log"
