@@ -25,7 +25,7 @@ if ! diff <(echo "$before") <(state); then
 fi
 
 step 'notebooks'
-HF_HUB_OFFLINE=1 nbdev-test --n-workers 2 --timing
+OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 nbdev-test --n-workers 2 --timing
 
 step 'tests'
 OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile   # a file at a time in each of two processes: what its tests share is made once

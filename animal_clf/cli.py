@@ -5,17 +5,16 @@
 # %% auto #0
 __all__ = ['main']
 
-# %% ../nbs/13_cli.ipynb #24e03f44
-import json, os, re, shlex, sys, warnings
+# %% ../nbs/13_cli.ipynb #5dfa54ed
+import json, os, sys, warnings
 from pathlib import Path
 
+from .ask import run_lookalike, run_predict
+from .console import check_picture, print_json, say
 from .options import make_parser
+from .tidy import run_clean
 
-# %% ../nbs/13_cli.ipynb #8f364695
-def _say(stage, text):
-    "One line for a stage; of several processes only the main one speaks"
-    if int(os.environ.get('RANK') or 0) == 0: print(f'{stage:<10} {text}' if len(stage) > 9 else f'{stage:<10}{text}', flush=True)
-
+# %% ../nbs/13_cli.ipynb #943a2822
 def _settings(args):
     "Settings with the command line's options before them"
     from animal_clf.core import read_settings
@@ -31,10 +30,10 @@ def _read_data(source, settings, groups=None):
     data = read_data(source, settings.n_test, seed=settings.seed)
     if groups: data = group_classes(data, groups)
     n = data.photos.split.value_counts()
-    _say('data', f"{source}: {len(data.photos)} photos of {len(data.classes)} classes ({n['train']} train, {n['valid']} validation, {n['test']} test)" +
+    say('data', f"{source}: {len(data.photos)} photos of {len(data.classes)} classes ({n['train']} train, {n['valid']} validation, {n['test']} test)" +
                  (' - drawings, not photos: the numbers below say nothing about photos' if data.drawn else ''))
-    for o in data.skipped.head(3).itertuples(): _say('skipped', o.reason)
-    if len(data.skipped) > 3: _say('skipped', f'and {len(data.skipped)-3} more; all are in skipped.csv beside the model')
+    for o in data.skipped.head(3).itertuples(): say('skipped', o.reason)
+    if len(data.skipped) > 3: say('skipped', f'and {len(data.skipped)-3} more; all are in skipped.csv beside the model')
     return data
 
 def _recipe(args, settings):
@@ -73,7 +72,7 @@ def _resumed_arch(file, args, settings):
     from animal_clf.backbone import offline_arch
     from animal_clf.checkpoints import load_checkpoint
     if not args.resume or load_checkpoint(file).course.about.get('arch') != offline_arch: return settings.arch
-    if settings.arch != offline_arch: _say('weights', f'this training was begun with the offline backbone {offline_arch}, and goes on with it')
+    if settings.arch != offline_arch: say('weights', f'this training was begun with the offline backbone {offline_arch}, and goes on with it')
     return offline_arch
 
 def _train_model(data, settings, args, offline_too):
@@ -84,25 +83,25 @@ def _train_model(data, settings, args, offline_too):
     from animal_clf.learner import Run, save_model, train
     from animal_clf.training import checkpoint_name
     recipe, epochs = _recipe(args, settings)
-    run = Run(args.out, args.resume, args.precision, args.workers, _say)
+    run = Run(args.out, args.resume, args.precision, args.workers, say)
     file = Path(args.out)/checkpoint_name
-    if args.resume and not file.exists(): _say('resume', f'no checkpoint in {args.out}: training starts from the beginning')
-    if file.exists() and not args.resume: _say('note', f'{file} of an interrupted training is replaced; --resume would have gone on with it')
+    if args.resume and not file.exists(): say('resume', f'no checkpoint in {args.out}: training starts from the beginning')
+    if file.exists() and not args.resume: say('note', f'{file} of an interrupted training is replaced; --resume would have gone on with it')
     arch = _resumed_arch(file, args, settings) if offline_too and file.exists() else settings.arch
     options = dict(recipe=recipe, epochs=epochs, seed=settings.seed, batch_size=settings.batch_size, budget=args.budget, run=run)
     try: trained = train(data, arch=arch, **options)
     except WeightsError as e:
         if not offline_too or arch == offline_arch: raise
-        _say('weights', f'{e.found}; going on with the offline backbone {offline_arch}')
+        say('weights', f'{e.found}; going on with the offline backbone {offline_arch}')
         trained = train(data, arch=offline_arch, **options)
     if is_main(): save_model(trained, data, args.out)
     valid = f'validation accuracy {trained.valid_accuracy:.1%} ' if trained.valid_accuracy is not None else ''
-    _say('training', f'{trained.arch}, recipe {trained.recipe}: {valid}-> {args.out}')
-    if trained.recipe == 'head' and (args.epochs or args.budget): _say('note', 'recipe head has no epochs, and takes seconds: --epochs and --budget were not needed')
-    if trained.recipe == 'auto' and not (args.epochs or args.budget): _say('note', 'this is the head alone; with --budget SECONDS auto goes on and trains the whole network, and keeps what is better')
+    say('training', f'{trained.arch}, recipe {trained.recipe}: {valid}-> {args.out}')
+    if trained.recipe == 'head' and (args.epochs or args.budget): say('note', 'recipe head has no epochs, and takes seconds: --epochs and --budget were not needed')
+    if trained.recipe == 'auto' and not (args.epochs or args.budget): say('note', 'this is the head alone; with --budget SECONDS auto goes on and trains the whole network, and keeps what is better')
     return trained
 
-# %% ../nbs/13_cli.ipynb #d6739c40
+# %% ../nbs/13_cli.ipynb #d5fd1ad9
 def _name_of(classes):
     "Folder name for a list of classes"
     import hashlib
@@ -121,11 +120,11 @@ def _collect(classes, settings, folder, args, quiet=False):
     from animal_clf.fetch import Limits
     limits = Limits(total_s=args.time_limit, private=args.allow_private, opt_out=not args.ignore_opt_out)
     check_wish(list(classes), settings.n_photos, settings.resize_px, args.license)
-    if not quiet: _say('download', f'{settings.n_photos} photos for each of {len(classes)} classes -> {folder}')
+    if not quiet: say('download', f'{settings.n_photos} photos for each of {len(classes)} classes -> {folder}')
     rows = collect(list(classes), settings.n_photos, folder, settings.search_suffix, settings.resize_px, limits=limits, license=args.license)
     for o in [] if quiet else rows:
         counts = '' if o['status'] == 'already there' else f" of {o['found']} found, {o['failed']} failed, {o['set_aside']} set aside ({o['duplicate']} of them copies)"
-        _say('download', f"{o['class']}: {o['status']}, {o['kept']} kept{counts}" + (f"; {o['reason']}" if o['reason'] else ''))
+        say('download', f"{o['class']}: {o['status']}, {o['kept']} kept{counts}" + (f"; {o['reason']}" if o['reason'] else ''))
     return rows
 
 def _source(args, settings):
@@ -158,9 +157,9 @@ def _run(args):
     seen = data.photos[data.photos.split != 'test']
     with watch.stage('test'): result = evaluate(trained.learn, data.split('test'), seen, data.groups, thorough=False)
     watch.timings['to_test_result'] = watch.since_start()
-    _say('test', f"{result.line()}; {watch.timings['to_test_result']:.1f} s after the start")
+    say('test', f"{result.line()}; {watch.timings['to_test_result']:.1f} s after the start")
     _report(args.out, result, trained.learn, seen, source, trained.log, watch, data_notes(source, data.skipped), trained.best_epoch)
-    _say('next', f'animal-clf predict {args.out} PHOTO   ({watch.since_start():.1f} s in all)')
+    say('next', f'animal-clf predict {args.out} PHOTO   ({watch.since_start():.1f} s in all)')
 
 def _check_classes(args, settings):
     "Raise `SettingsError` for classes that can't be collected or told apart"
@@ -171,9 +170,9 @@ def _check_classes(args, settings):
 
 def _download(args):
     rows = _collect(args.classes, _settings(args), args.out, args, quiet=args.json)
-    if not args.json: return _say('next', f'animal-clf clean {args.out}')
+    if not args.json: return say('next', f'animal-clf clean {args.out}')
     from animal_clf.manifest import count_rows, read_manifest
-    _print_json(count_rows(read_manifest(args.out)) | dict(classes={o.pop('class'): o for o in rows}))
+    print_json(count_rows(read_manifest(args.out)) | dict(classes={o.pop('class'): o for o in rows}))
 
 def _train(args):
     settings = _settings(args)
@@ -181,95 +180,7 @@ def _train(args):
     _check_training(args, settings)
     _train_model(_read_data(args.data, settings, args.groups), settings, args, offline_too=False)
 
-# %% ../nbs/13_cli.ipynb #e7e2dc56
-def _clean(args):
-    from animal_clf.core import SettingsError
-    from animal_clf.folders import find_rows
-    folder = Path(args.folder).expanduser()
-    moves = args.apply or args.decisions or args.undo
-    if moves and folder.is_file(): raise SettingsError(f'`{folder}` is a table', 'a folder, because photos are moved within it', 'Name the folder')
-    if args.review and (args.decisions or args.undo): raise SettingsError('--review together with --decisions or --undo', 'one at a time', 'Leave out --review, or write the page first')
-    if args.decisions or args.undo: return _move_photos(args, folder)
-    page = _place_page(args, folder)
-    if not args.json: _say('clean', f"{folder}: {_count(len(find_rows(folder)), 'photo')}")
-    with _loading(): from animal_clf.clean import find_faults
-    findings = find_faults(folder)
-    if page and len(findings): _write_review(findings, folder, page)
-    if args.json: _print_json(findings.to_dict())
-    else: _tell_findings(findings, folder, page)
-    if args.apply: _apply(findings, folder, args.json)
-
-def _loading():
-    from animal_clf.core import waiting
-    return waiting('loading PyTorch')
-
-def _place_page(args, folder):
-    "Where the page to look at goes, checked before the work begins; `None` without one"
-    if not args.review and (args.json or not folder.is_dir()): return None
-    from animal_clf.review import check_page
-    page = Path(args.review or folder/'review.html').expanduser()
-    check_page(page)
-    return page
-
-def _write_review(findings, folder, page):
-    from animal_clf.review import write_review
-    write_review(findings.table, folder.parent if folder.is_file() else folder, page, command=_how_to_apply(folder))
-
-def _how_to_apply(source):
-    "What to do with the decisions that the page saves"
-    if source.is_file(): return f'take the rows that are to go out of {source}'   # nothing is moved for a table
-    return f'animal-clf clean {shlex.quote(str(source))} --decisions decisions.csv'
-
-def _print_json(values):
-    "`values` as JSON, in letters that stdout can show (what it can't is escaped by `main`, but not as JSON wants it)"
-    text = json.dumps(values, indent=1, ensure_ascii=False)
-    try: text.encode(sys.stdout.encoding or 'utf8')
-    except UnicodeEncodeError: text = json.dumps(values, indent=1)
-    print(text)
-
-_units = dict(unreadable='file', duplicate='group', leak='group')
-
-def _count(n, unit): return f"{n} {unit}{'s'*(n != 1)}"
-
-def _tell_findings(findings, folder, page):
-    for o in findings.summary().itertuples(): _say(o.kind, _count(o.found, _units.get(o.kind, 'photo')) + (f', {o.to_drop} to set aside' if o.to_drop and folder.is_dir() else ''))
-    for o in findings.notes: _say('note', o)
-    if page and len(findings): _say('look', f'{page}   (tick what is to go, save decisions.csv, which lands in your downloads; then: {_how_to_apply(folder)})')
-
-def _apply(findings, folder, quiet):
-    from animal_clf.decisions import drop_photos
-    from animal_clf.findings import list_decisions
-    moves = drop_photos(list_decisions(findings.table), folder)
-    if not quiet: _tell_moves(moves, 'apply', folder)
-    _check_moves(moves)
-
-def _move_photos(args, folder):
-    "Apply a table of decisions, or undo what was applied"
-    from animal_clf.core import DataError
-    from animal_clf.decisions import drop_photos, read_decisions, restore_photos
-    if not folder.is_dir(): raise DataError(f'no folder `{folder}`', 'the folder that was looked at', 'Check the path')
-    if args.undo: moves = restore_photos(folder)
-    else: moves = drop_photos(read_decisions(args.decisions, folder), folder)
-    if args.json: _print_json(moves.to_dict('records'))
-    else: _tell_moves(moves, 'undo' if args.undo else 'apply', folder)
-    _check_moves(moves)
-
-def _tell_moves(moves, stage, folder):
-    "What was moved where, what was not, and classes of which nothing is left"
-    from animal_clf.core import find_photos
-    moved, back = moves[moves.status == 'moved'], f'/set-aside   (back with: animal-clf clean {shlex.quote(str(folder))} --undo)'
-    _say(stage, f"{_count(len(moved), 'photo')} moved -> {folder}" + ('' if stage == 'undo' else back))
-    for o in moves[moves.status != 'moved'].itertuples(): _say(o.status, f'{o.path}: {o.reason}')
-    for o in sorted({(folder/o).parent for o in moved.path}) if stage == 'apply' else []:
-        if not find_photos(o): _say('note', f'no photo is left in {o}: add some, or remove that folder')
-
-def _check_moves(moves):
-    "An error if a photo could not be moved"
-    from animal_clf.core import FileError
-    failed = moves[moves.status == 'failed']
-    if len(failed): raise FileError(f'{len(failed)} of {len(moves)} photos could not be moved', 'the right to move them', f'The first: {failed.path.iloc[0]}: {failed.reason.iloc[0]}')
-
-# %% ../nbs/13_cli.ipynb #e8101ae5
+# %% ../nbs/13_cli.ipynb #29360cf4
 def _report(folder, result, learn, trained, source, log, watch, notes, best_epoch=None, quiet=False):
     "Note the test in the model file, look for reasons to doubt it, write the report: what is known of the case"
     import pandas as pd
@@ -282,12 +193,12 @@ def _report(folder, result, learn, trained, source, log, watch, notes, best_epoc
     info = save_test(folder, result.metrics, fingerprint_photos(result.answers))
     with watch.stage('checks'), waiting('looking for reasons to doubt it'): result = examine(result, learn, trained, info.groups, source)
     case = Case(result, info, trained, log)
-    for o in [] if quiet else find_warnings(case): _say('warning', o)
+    for o in [] if quiet else find_warnings(case): say('warning', o)
     there = trained[[Path(o).is_file() for o in trained.path]]
     with watch.stage('explaining'), waiting('explaining the mistakes'): explained = explain_mistakes(result, learn, there)
     with watch.stage('pictures'), waiting('drawing pictures'): pictures = draw_pictures(result, learn, pd.concat([there, result.answers])[['path', 'label']], log, best_epoch)
     page = write_report(folder, case, pictures, watch.timings, notes, explained)
-    if not quiet: _say('report', page)
+    if not quiet: say('report', page)
     return case
 
 def _evaluate(args):
@@ -302,10 +213,10 @@ def _evaluate(args):
     with watch.stage('reading'): test, notes = choose_test(args.data, trained)
     with watch.stage('test'): result = evaluate(learn, test, trained, info.groups, thorough=False)
     watch.timings['to_test_result'] = watch.since_start()
-    for o in [] if args.json else notes: _say('note', o)
-    if not args.json: _say('test', result.line())
+    for o in [] if args.json else notes: say('note', o)
+    if not args.json: say('test', result.line())
     case = _report(args.model, result, learn, trained, args.data, log, watch, notes, quiet=args.json)
-    if args.json: _print_json(json.loads(Path(args.model, 'report', 'report.json').read_text(encoding='utf8')))
+    if args.json: print_json(json.loads(Path(args.model, 'report', 'report.json').read_text(encoding='utf8')))
     else: _tell_checklist(fill_checklist(case).to_dict('records'))
 
 def _tell_checklist(rows):
@@ -315,24 +226,24 @@ def _tell_checklist(rows):
 def _tell_report(report, folder):
     "What a report says, as lines"
     values = report.values
-    _say('test', report.line())
-    for o in values.get('warnings', []): _say('warning', o)
+    say('test', report.line())
+    for o in values.get('warnings', []): say('warning', o)
     print(f"\n{'class':<24}{'precision':>10}{'recall':>10}{'F1':>10}{'photos':>8}")
     rows = [*values['per_class'].items(), *((f'{o} average', values[f'{o}_avg']) for o in ('micro', 'macro', 'weighted'))]
     for name,o in rows: print(f'{name:<24}' + ''.join(f"{'–' if o[k] is None else format(o[k], '.3f'):>10}" for k in ('precision', 'recall', 'f1')) + f"{o['support']:>8}")
     _tell_checklist(values.get('checklist', []))
-    _say('\nreport', Path(folder)/'report'/'report.html')
+    say('\nreport', Path(folder)/'report'/'report.html')
 
 def _compare(args, a, b):
     "Hold one report against another"
     from animal_clf.side_by_side import compare_reports, tabulate_reports, write_comparison
     found = compare_reports(a, b)
     page = write_comparison(args.out, a, b) if args.out else None
-    if args.json: return _print_json(found.to_dict())
-    _say('compared', found.line())
-    _say('photos', f'both right {found.both}, only {found.names[0]} {found.only_a}, only {found.names[1]} {found.only_b}, neither {found.neither}' + (f'; {found.unmatched} that only one was tested on' if found.unmatched else ''))
+    if args.json: return print_json(found.to_dict())
+    say('compared', found.line())
+    say('photos', f'both right {found.both}, only {found.names[0]} {found.only_a}, only {found.names[1]} {found.only_b}, neither {found.neither}' + (f'; {found.unmatched} that only one was tested on' if found.unmatched else ''))
     print('\n' + tabulate_reports(a, b).astype(float).round(3).to_string(na_rep='–'))
-    if page: _say('\nreport', page)
+    if page: say('\nreport', page)
 
 def _report_again(args):
     from animal_clf.core import SettingsError
@@ -341,15 +252,11 @@ def _report_again(args):
     from animal_clf.side_by_side import read_report
     reports = [read_report(o) for o in (args.model, args.other) if o]
     if len(reports) == 2: _compare(args, *reports)
-    elif args.json: _print_json(reports[0].values)
+    elif args.json: print_json(reports[0].values)
     else: _tell_report(reports[0], args.model)
 
-def _check_picture(name):
-    from animal_clf.core import SettingsError
-    if Path(name).suffix.lower() != '.png': raise SettingsError(f'--out {name}', 'a name that ends with .png', 'Change --out')
-
 def _tsne(args):
-    _check_picture(args.out)
+    check_picture(args.out)
     from animal_clf.core import write_whole
     from animal_clf.data import check_photos
     from animal_clf.folders import find_rows
@@ -357,128 +264,35 @@ def _tsne(args):
     from animal_clf.report import draw_tsne
     learn = load_model(args.model)
     photos, skipped = check_photos(find_rows(args.data))
-    for o in skipped.itertuples(): _say('skipped', o.reason)
+    for o in skipped.itertuples(): say('skipped', o.reason)
     picture = draw_tsne(learn, photos)
     with write_whole(args.out) as o: o.write_bytes(picture)
-    _say('tsne', args.out)
+    say('tsne', args.out)
 
-# %% ../nbs/13_cli.ipynb #fa96a061
-def _photos_of(names):
-    "Photos named, and those in the folders named"
-    from animal_clf.core import DataError, find_photos
-    for o in map(Path, names):
-        found = find_photos(o) if os.path.isdir(o) else [o]   # unlike `Path.is_dir`, no error for a name too long
-        if not found: raise DataError(f'no photos directly in `{o}`', 'photos, or a folder of photos', 'Name the folder that holds them')
-        yield from found
-
-def _is_photo(name):
-    "Is this a photo or a folder of photos, rather than a model?"
-    from animal_clf.core import SettingsError, find_photos
-    if Path(name).name in ('model.json', 'model.safetensors'): raise SettingsError(name, 'the folder of the model', f'Name {Path(name).parent}')
-    if os.path.isfile(name): return True
-    return os.path.isdir(name) and not os.path.exists(Path(name)/'model.json') and bool(find_photos(name))
-
-def _answer_untrained(photos):
-    "Everyday animals, by ImageNet's head"
-    from animal_clf.backbone import choose_engine
-    from animal_clf.imagenet import name_animals, no_animal
-    rows = name_animals(photos, engine=choose_engine(len(photos)), keep=False)
-    return [o | dict(known=None if o['error'] else o['label'] != no_animal, error=o.pop('error')) for o in rows]
-
-def _predict(args):
-    untrained = _is_photo(args.model)
-    photos = list(_photos_of([*[args.model]*untrained, *args.photos]))
-    if not photos:
-        from animal_clf.core import SettingsError
-        is_model = os.path.exists(Path(args.model)/'model.json')
-        raise SettingsError('no photo' if is_model else f'`{args.model}` is no photo, no folder of photos and no model', 'photos, behind a model or without one', 'Name photos, or a folder of photos')
-    if untrained: rows = _answer_untrained(photos)
-    else:
-        from animal_clf.learner import load_model, predict_photos
-        learn = load_model(args.model)
-        rows = predict_photos(learn, photos)
-    if args.json: _print_json(rows)
-    elif args.csv: _write_csv(rows, args.csv)
-    elif untrained: _tell_untrained(rows)
-    else: _tell_answers(rows, learn)
-    _check_answers(rows)
-
-def _tell(row, answer):
-    "A line; control characters in a name are shown, as they could change the other lines"
-    print(re.sub(r'[\x00-\x1f\x7f-\x9f]', lambda o: repr(o[0])[1:-1], row['error'] or f"{row['path']}: {answer}"))
-
-def _tell_top(row): return f"{row['label']} {row['probability']:.1%}" + ', then ' + ', '.join(f'{name} {p:.1%}' for name,p in row['top'][1:])
-
-def _tell_untrained(rows):
-    "A line per photo, and what it is worth"
-    for o in rows: _tell(o, '' if o['error'] else _tell_top(o))
-    if not all(o['error'] for o in rows): _say('note', 'no model was named: this is what ImageNet knows, without any training on your photos')
-
-def _tell_answers(rows, learn):
-    "A line per photo; for one that is none of the classes, what it would be if it were, but nobody is called an ape"
-    from animal_clf.lookalike import find_primates
-    primates = find_primates(learn)
-    for o in rows:
-        if_one = '' if o['label'] in primates else f" (if one of them, {o['label']})"
-        _tell(o, f'probably none of the classes{if_one}' if o['known'] is False else '' if o['error'] else _tell_top(o))
-
-def _check_answers(rows):
-    "An error if there is no answer at all"
-    from animal_clf.core import PhotoError
-    if all(o['error'] for o in rows): raise PhotoError(f'none of {len(rows)} photos can be read', '1 or more photos', f"The first: {rows[0]['error']}")
-
-def _lookalike(args):
-    photos = list(_photos_of(args.photos))
-    if args.out: _check_picture(args.out)
+# %% ../nbs/13_cli.ipynb #b047182c
+def _export(args):
+    from animal_clf.export import export_onnx
     from animal_clf.learner import load_model
-    from animal_clf.lookalike import find_lookalikes, plot_lookalikes
-    from animal_clf.test_set import read_trained
-    learn, trained = load_model(args.model), read_trained(args.model)
-    rows = find_lookalikes(learn, photos, trained[trained.split == 'train'], one_kind=args.one_kind, primates=args.primates)
-    if args.json: _print_json(rows)
-    else: _tell_lookalikes(rows, args.one_kind)
-    _check_answers(rows)
-    if args.out:
-        from animal_clf.core import DataError, write_whole
-        from animal_clf.page import take_png
-        if not any(o['similar'] for o in rows): raise DataError('none of the training photos', f'those of {Path(args.model)/"photos.csv"}, where it says they are', 'Put them back, or leave out --out')
-        with write_whole(args.out) as o: o.write_bytes(take_png(plot_lookalikes, rows, 20))
-        if not args.json: _say('picture', args.out)
+    say('export', f'{export_onnx(load_model(args.model), args.onnx)}: pixels of photos in, probabilities out; its metadata says how')
 
-def _tell_lookalikes(rows, one_kind):
-    "A line per photo and its training photos, and what to think of it"
-    from animal_clf.lookalike import describe_lookalike, measure_spread
-    for o in rows:
-        _tell(o, '' if o['error'] else describe_lookalike(o))
-        if o['similar']: print('    most alike in training: ' + ', '.join(f'{path} ({label}, {likeness:.2f})' for path,label,likeness in o['similar']))
-    if all(o['error'] for o in rows): return
-    kin = [o for o in rows if o['nearest'] and (one_kind or not o['known'])]
-    if len(kin) >= 3:
-        softmax, nearest = measure_spread([o['softmax'][0] for o in kin]), measure_spread([o['nearest'][0][0] for o in kin])
-        _say('spread', f"of {len(kin)} photos {'of one kind' if one_kind else 'that are none of the classes'}, {softmax['share']:.0%} would be {softmax['top']} by the softmax; {nearest['share']:.0%} are nearest to {nearest['top']}")
-    if not any(o['similar'] for o in rows): _say('note', 'no training photos are shown: they are not where photos.csv in the model folder says')
-    if any(o['seen_from'] == 'classes' for o in kin): _say('note', 'ask about three different photos of one kind or more: people are best told apart among people')
-    _say('note', 'percents of the nearest say how clear the ranking is among the classes compared, on the scale of photos of the classes; they are no probabilities')
-
-def _write_csv(rows, file):
-    "Answers as a table, in one piece"
-    import pandas as pd
-    from animal_clf.core import write_whole
-    with write_whole(file) as part: pd.DataFrame(rows).drop(columns='top').to_csv(part, index=False, errors='surrogateescape')
-    _say('predict', f'{len(rows)} rows -> {file}')
+def _app(args):
+    from animal_clf.app import serve
+    try: serve(args.model, args.host, args.port, tell=lambda url: say('app', f'{url}   (Ctrl-C ends it)'))
+    except KeyboardInterrupt: pass   # that is how it ends
 
 def _sample(args):
     from animal_clf.sample import draw_sample
-    _say('sample', f'{draw_sample(args.folder)}: drawings, not photos')
+    say('sample', f'{draw_sample(args.folder)}: drawings, not photos')
 
-# %% ../nbs/13_cli.ipynb #63022038
+# %% ../nbs/13_cli.ipynb #8c2123bd
 def _way_on(args):
     "How to go on with a training that was stopped, if it left a checkpoint"
     here = getattr(args, 'out', None) and args.command in ('run', 'train') and (Path(args.out)/'checkpoint.safetensors').exists()
+    if args.command == 'predict' and (args.csv or args.jsonl): return '; the same command goes on from there'
     return '; --resume goes on from the last checkpoint' if here else ''
 
-# %% ../nbs/13_cli.ipynb #47ff3027
-_commands = dict(run=_run, download=_download, clean=_clean, train=_train, evaluate=_evaluate, report=_report_again, tsne=_tsne, predict=_predict, lookalike=_lookalike, sample=_sample)
+# %% ../nbs/13_cli.ipynb #23dae48c
+_commands = dict(run=_run, download=_download, clean=run_clean, train=_train, evaluate=_evaluate, report=_report_again, tsne=_tsne, predict=run_predict, lookalike=run_lookalike, export=_export, app=_app, sample=_sample)
 
 # %% ../nbs/13_cli.ipynb #7ad43368
 def main(

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ten_animals', 'photo_suffixes', 'UserError', 'SettingsError', 'DataError', 'PhotoError', 'FileError', 'SearchError',
            'WeightsError', 'ModelFileError', 'TrainingError', 'Settings', 'read_settings', 'natural_key', 'find_photos',
-           'to_rgb', 'camera_turn', 'open_photo', 'hash_file', 'fit_photo', 'write_whole', 'check_folder',
-           'cache_folder', 'progress', 'waiting', 'Stopwatch']
+           'to_rgb', 'camera_turn', 'open_photo', 'hash_file', 'fit_photo', 'choose_box', 'write_whole', 'unwritable',
+           'check_folder', 'cache_folder', 'progress', 'waiting', 'Stopwatch']
 
 # %% ../nbs/00_core.ipynb #66471df4
 import configparser, difflib, errno, hashlib, os, re, struct, sys, tempfile, time
@@ -142,18 +142,27 @@ def _to_8bit(img):
     depth = 1/255 if high <= 1 and img.mode == 'F' else 1 if high <= 255 and img.mode != 'I;16' else max(257, high/255)
     return img.convert('F').point(lambda v: v * (1/depth)).convert('L')
 
-# %% ../nbs/00_core.ipynb #e888d53e
+# %% ../nbs/00_core.ipynb #a971947b
 # What Pillow's readers raise on damaged files, each its own
 _damage = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, LookupError, TypeError, ArithmeticError)
 _needed = 'a photo that Pillow can read (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF)'
 
+def _why_no_file(path):
+    "What is wrong with a path that leads to no file, in words"
+    if not str(path): return 'an empty path'
+    return f'`{path}` is a folder' if os.path.isdir(path) else f'no file `{path}`'
+
 def _what_is(path):
-    "What the file at `path` is instead of a photo, in words"
-    head = path.read_bytes()[:512].lstrip().lower()
+    "What the file at `path`, or an open one, is instead of a photo, in words"
+    head = _read_head(path).lstrip().lower()
     if not head: return 'is empty (0 bytes)'
     if head.startswith((b'<!doctype html', b'<html', b'<head', b'<body')): return 'is a web page (HTML), not a photo'
     if b'<svg' in head: return 'is a drawing (SVG), not a photo'
     return 'is not a photo that can be read'
+
+def _read_head(path):
+    if hasattr(path, 'read'): return path.seek(0) or path.read(512)
+    with open(path, 'rb') as o: return o.read(512)
 
 # %% ../nbs/00_core.ipynb #9b06b14e
 def camera_turn(
@@ -173,24 +182,24 @@ def _turn_upright(img):
     turn = _turns[camera_turn(img)]
     return img if turn is None else img.transpose(turn)
 
-# %% ../nbs/00_core.ipynb #7c548d2b
+# %% ../nbs/00_core.ipynb #c058cd8c
 def open_photo(
-    path:str|Path, # A photo file of any kind that Pillow reads
+    path:str|Path, # A photo file of any kind that Pillow reads, or one that is open for reading bytes
     min_px:int=400 # Large JPEGs are decoded at half, a quarter … of their size while both sides stay at least this long, in px
 ) -> Image.Image: # Upright, 8-bit RGB; of an animation, the first frame
     "Open a photo as people see it; `PhotoError` says why one can't be"
-    path = Path(path)
-    if not path.is_file(): raise PhotoError(f'no file `{path}`', 'a photo', 'Check the path')
+    name = 'this photo' if hasattr(path, 'read') else f'`{path}`'
+    if not hasattr(path, 'read') and not os.path.isfile(path): raise PhotoError(_why_no_file(path), 'a photo', 'Check the path')
     try:
         with Image.open(path) as img:
             img.draft('RGB' if img.mode == 'YCbCr' else None, (min_px, min_px))
             img.load()
             return to_rgb(_turn_upright(img))
-    except UnidentifiedImageError as e: raise PhotoError(f'`{path}` {_what_is(path)}', _needed, 'Leave it out or fetch it again') from e
+    except UnidentifiedImageError as e: raise PhotoError(f'{name} {_what_is(path)}', _needed, 'Leave it out or fetch it again') from e
     except Image.DecompressionBombError as e:
-        raise PhotoError(f'`{path}` is too large: {e}', f'at most {2*Image.MAX_IMAGE_PIXELS:,} pixels', 'Shrink it first') from e
+        raise PhotoError(f'{name} is too large: {e}', f'at most {2*Image.MAX_IMAGE_PIXELS:,} pixels', 'Shrink it first') from e
     except _damage as e:
-        raise PhotoError(f'`{path}` is damaged: {e}', 'a whole file', 'Leave it out or fetch it again') from e
+        raise PhotoError(f'{name} is damaged: {e}', 'a whole file', 'Leave it out or fetch it again') from e
 
 # %% ../nbs/00_core.ipynb #29803101
 def hash_file(
@@ -200,21 +209,29 @@ def hash_file(
     try: return hashlib.sha256(Path(path).read_bytes()).hexdigest()
     except OSError as e: raise PhotoError(f'`{path}` can not be read: {e.strerror}', 'a readable file', 'Check its path and rights') from e
 
-# %% ../nbs/00_core.ipynb #35ec7bd8
+# %% ../nbs/00_core.ipynb #76587856
 def fit_photo(
     img:Image.Image,    # An RGB picture
     px:int,             # Side of the square in px
     method:str='crop'   # `crop` the middle square, or `squish` the whole picture into it
 ) -> Image.Image: # (px, px) RGB
     "Fit `img` into a square, bicubic, as fastai's `Resize(px, method)` does in validation"
-    w,h = img.size
+    return img.crop(choose_box(img.size, px, method)).resize((px, px), Image.Resampling.BICUBIC)
+
+def choose_box(
+    size:tuple,        # Width and height of a picture in px
+    px:int,            # Side of the square that it is to be fitted into, in px
+    method:str='crop'  # As for `fit_photo`
+) -> tuple: # left, top, right, bottom in px
+    "The part of a picture that is seen in the square"
+    w,h = size
     side = int(min(w/px, h/px)*px) # as fastai rounds it
     left,top = (w-side)//2, (h-side)//2
     box = {'crop': (left, top, left+side, top+side), 'squish': (0, 0, w, h)}.get(method)
     if box is None: raise SettingsError(f"method '{method}'", "'crop' or 'squish'", 'Change `method`')
-    return img.crop(box).resize((px, px), Image.Resampling.BICUBIC)
+    return box
 
-# %% ../nbs/00_core.ipynb #23ccb1aa
+# %% ../nbs/00_core.ipynb #9db9e24d
 @contextmanager
 def write_whole(
     path:str|Path # The final file; its folder is made if need be
@@ -223,20 +240,24 @@ def write_whole(
     path = Path(path)
     part = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try: path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise _unwritable(path, e) from e
+    except OSError as e: raise unwritable(path, e) from e
     try:
         yield part
         os.replace(part, path)
     except BaseException as e:
         part.unlink(missing_ok=True)
-        if isinstance(e, OSError) and _is_about(e, part): raise _unwritable(path, e) from e
+        if isinstance(e, OSError) and _is_about(e, part): raise unwritable(path, e) from e
         raise
 
 def _is_about(error, path):
     "Does `error` say that `path` can't be written? The block may also read files or the web: their errors are its own"
     return str(error.filename) == str(path) or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-def _unwritable(path, error):
+def unwritable(
+    path:str|Path, # A file or folder
+    error:OSError  # What happened
+) -> FileError:
+    "The error that says why `path` can't be written"
     return FileError(f'`{path}` can not be written: {error.strerror or error}', 'a place with room, and the right to write there', 'Choose another place or make room')
 
 def check_folder(
@@ -247,7 +268,7 @@ def check_folder(
     try:
         parent = next(o for o in [folder.absolute(), *folder.absolute().parents] if o.exists())
         with tempfile.TemporaryDirectory(dir=parent, prefix='.'): pass
-    except OSError as e: raise _unwritable(folder, e) from e
+    except OSError as e: raise unwritable(folder, e) from e
 
 # %% ../nbs/00_core.ipynb #a858ec73
 def cache_folder(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['aside_name', 'move_columns', 'check_path', 'read_moves', 'read_decisions', 'drop_photos', 'restore_photos']
 
-# %% ../nbs/06c_decisions.ipynb #91e84290
+# %% ../nbs/06c_decisions.ipynb #0d583aa7
 import csv, os, re
 from contextlib import nullcontext
 from datetime import datetime, timezone
@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from .core import DataError, check_folder, photo_suffixes, progress, write_whole
-from .findings import decision_columns, finding_kinds, path_text
+from .findings import decision_columns, finding_kinds
 from .manifest import Journal, read_manifest, write_manifest
 
 # %% ../nbs/06c_decisions.ipynb #7c98e6a5

@@ -5,19 +5,15 @@
 # %% auto #0
 __all__ = ['look_at', 'serve', 'Decoders']
 
-# %% ../nbs/02f_decoder.ipynb #fee6f812
-import faulthandler, io, json, os, queue, signal, subprocess, sys
-from concurrent.futures import ThreadPoolExecutor
+# %% ../nbs/02f_decoder.ipynb #9c92ba38
+import io, os
 from contextlib import suppress
 from pathlib import Path
 
-import psutil
 from PIL import Image, UnidentifiedImageError
 
 from .core import PhotoError, SettingsError, camera_turn, hash_file, open_photo, progress
-
-try: import resource
-except ImportError: resource = None   # Windows
+from .processes import Processes, overtime, serve_requests
 
 # %% ../nbs/02f_decoder.ipynb #e0dfef08
 def look_at(
@@ -57,29 +53,24 @@ def _fault(error, path):
     if not isinstance(error.__cause__, UnidentifiedImageError): return 'unreadable'
     return 'not-a-photo' if path.stat().st_size else 'empty'
 
-# %% ../nbs/02f_decoder.ipynb #1bac3d5e
+# %% ../nbs/02f_decoder.ipynb #08ff219f
 def serve(
     memory:int,   # Bytes that it may take, besides those that it has when it starts
     limit_s:float # Seconds that one file may take
 ):
-    "Look at the files named on stdin, until it ends; this is what the processes of `Decoders` run"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)   # Ctrl-C is for the program that started us
-    out = os.fdopen(os.dup(1), 'wb')
-    os.dup2(2, 1)                                  # what a decoder may print is not our answer
+    "Look at files, as they are named; this is what the processes of `Decoders` run"
     _register_heif()
-    _limit_memory(memory)
-    _send(out, {})
-    for line in sys.stdin.buffer:
-        faulthandler.dump_traceback_later(limit_s, exit=True)   # with exit code 1
-        answer = _try_look(**json.loads(line))
-        faulthandler.cancel_dump_traceback_later()
-        _send(out, answer, answer.pop('photo'))
+    serve_requests(_answer, memory, limit_s)
 
 def _register_heif():
     "Let Pillow read `.heic` photos, if the package for it is there"
     with suppress(ImportError):
         import pillow_heif
         pillow_heif.register_heif_opener()
+
+def _answer(values, data):
+    facts = _try_look(**values)
+    return facts, facts.pop('photo')
 
 def _try_look(path, px, min_px):
     "`look_at`, and whatever it may raise on a file that nobody thought of"
@@ -88,26 +79,17 @@ def _try_look(path, px, min_px):
 
 def _no_look(path, reason): return dict(fault='unreadable', reason=reason, sha256=hash_file(path), phash='', width=None, height=None, photo=b'')
 
-def _send(out, answer, photo=b''):
-    out.write(json.dumps(answer | dict(size=len(photo))).encode() + b'\n' + photo)
-    out.flush()
-
-def _limit_memory(memory):
-    "Let this process have so many bytes more; more than that is a `MemoryError`"
-    if resource: resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + memory,)*2)
-
-# %% ../nbs/02f_decoder.ipynb #889482de
-class Decoders:
+# %% ../nbs/02f_decoder.ipynb #0b771d82
+class Decoders(Processes):
     "Processes that look at photos; to be used in a `with`, from any number of threads"
     def __init__(self,
         n:int=None,        # Processes, 1 or more; by default one per CPU core, at most 8
         limit_s:float=60,  # Seconds that one file may take
         memory:int=2*10**9 # Bytes that one process may take
     ):
-        self.n, self.options, self.is_open = n or min(8, os.cpu_count() or 1), (int(memory), limit_s), True
+        self.n, self.limit_s = n or min(8, os.cpu_count() or 1), limit_s
         if self.n < 1 or limit_s <= 0 or memory <= 0: raise SettingsError(f'{n=}, {limit_s=}, {memory=}', 'more than 0 each', 'Change them')
-        self.children, self.idle, self.threads = [_Child(self.options) for _ in range(self.n)], queue.LifoQueue(), ThreadPoolExecutor(self.n)
-        for o in self.children: self.idle.put(o)
+        super().__init__('animal_clf.decoder:serve', dict(memory=int(memory), limit_s=limit_s), self.n)
 
     def look_at(self,
         path:str|Path, # Any file
@@ -115,15 +97,9 @@ class Decoders:
         min_px:int=16  # As for `look_at`
     ) -> dict: # As from `look_at`
         "Look at the file at `path` in one of the processes"
-        child = self.idle.get()
-        try:
-            for _ in range(2):
-                if not self.is_open: raise RuntimeError('these `Decoders` are closed')
-                answer, code = child.ask(dict(path=str(path), px=px, min_px=min_px))
-                if answer or code == 1: break      # 1 is the watchdog's
-        finally: self.idle.put(child)
-        why = f'the decoder hung on it (more than {self.options[1]:g} s)' if code == 1 else 'the decoder crashed on it'
-        return answer or _no_look(path, why)
+        answer, code = self.ask(dict(path=str(path), px=px, min_px=min_px))
+        if answer: return answer[0] | dict(photo=answer[1])
+        return _no_look(path, f'the decoder hung on it (more than {self.limit_s:g} s)' if code == overtime else 'the decoder crashed on it')
 
     def map(self,
         function:callable, # Of one item; calls `look_at`
@@ -132,58 +108,3 @@ class Decoders:
     ) -> list: # Results, in order
         "`function` of each of `items`, as many at once as there are processes, with a progress bar"
         return list(progress(self.threads.map(function, items), desc, total=len(items)))
-
-    def close(self):
-        "End the processes, also those at work"
-        self.is_open = False
-        for o in self.children: o.kill()
-        self.threads.shutdown(cancel_futures=True)
-
-    def __enter__(self): return self
-    def __exit__(self, *args): self.close()
-
-# %% ../nbs/02f_decoder.ipynb #4350b649
-_program = 'import sys; sys.path[:] = {path!r}; from animal_clf.decoder import serve; serve(*{options!r})'
-
-class _Child:
-    "One process that looks at photos, started when it is first asked"
-    def __init__(self, options): self.options, self.process = options, None
-
-    def ask(self, request):
-        "The answer to `request`, and `None`; or `None` and the exit code of the process if it ended over it"
-        if not self.process: self.start()
-        try:
-            self.process.stdin.write(json.dumps(request).encode() + b'\n')
-            self.process.stdin.flush()
-            if answer := self.read(): return answer, None
-        except OSError: pass                      # it is gone: its exit code tells why
-        return None, self.end()
-
-    def start(self):
-        "Start the process, with our `sys.path`, and wait until it is ready"
-        env = os.environ | {'OPENBLAS_NUM_THREADS': '1', 'OMP_NUM_THREADS': '1'}
-        code = _program.format(path=sys.path, options=self.options)
-        self.process = subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env)
-        if not self.read(): raise RuntimeError(f'{sys.executable} with `from animal_clf.decoder import serve` ended at once, exit code {self.end()}')
-
-    def read(self):
-        "The next answer, or `None` if the process ended"
-        line = self.process.stdout.readline()
-        if not line.endswith(b'\n'): return None
-        answer = json.loads(line)
-        answer['photo'] = self.process.stdout.read(size := answer.pop('size'))
-        return answer if len(answer['photo']) == size else None
-
-    def end(self):
-        "Exit code of the process, which has ended or is about to"
-        process, self.process = self.process, None
-        try: return process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return process.wait()
-
-    def kill(self):
-        "End the process, whatever it is doing"
-        if process := self.process:
-            process.kill()
-            process.wait()

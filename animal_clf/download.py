@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['download', 'collect', 'check_wish', 'resize', 'verify']
 
-# %% ../nbs/03_download.ipynb #0d4d554d
+# %% ../nbs/03_download.ipynb #5e766b8e
 import asyncio, threading, time
 from collections import Counter
 from contextlib import suppress
@@ -16,7 +16,7 @@ from unicodedata import normalize
 from fastcore.basics import patch
 
 from .candidates import Candidates, copy_reason
-from .core import SearchError, SettingsError, check_folder, find_photos, progress
+from .core import DataError, SearchError, SettingsError, check_folder, find_photos, progress
 from .decoder import Decoders
 from .fetch import Fetcher, Limits, for_each, may_work_later, sweep_parts
 from .manifest import Journal, check_class, check_url, count_rows, group_rows, manifest_columns, new_row, read_manifest, set_aside, settle, write_manifest

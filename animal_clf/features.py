@@ -28,13 +28,13 @@ class Features:
 
     def __len__(self): return len(self.paths)
 
-# %% ../nbs/05_features.ipynb #055a459f
+# %% ../nbs/05_features.ipynb #a8d33878
 def _compute(paths, hashes, backbone, run, folder, every=2048):
     "Features by hash for all `paths`, and reasons by path for the unreadable; kept in `folder`, if there is one, every so many photos"
     known, unkept, skipped = {}, {}, {}
     with progress(None, 'features', total=len(paths)) as bar:
-        for indices, photos, errors in decode_batches(paths, backbone):
-            if indices: unkept.update(zip([hashes[paths[i]] for i in indices], run(photos)))
+        for indices, photos, errors in decode_batches(paths, backbone.views):
+            if indices: unkept.update(zip([hashes[paths[i]] for i in indices], run(*photos)))
             skipped.update((paths[i], str(e)) for i,e in errors.items())
             bar.update(len(indices) + len(errors))
             if folder and len(unkept) >= every: write_cache(folder, unkept); known.update(unkept); unkept = {}

@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['set_aside_name', 'find_rows', 'find_ignored', 'is_drawn']
 
-# %% ../nbs/00b_folders.ipynb #aa66eaab
+# %% ../nbs/00b_folders.ipynb #1f77f163
 import csv, os
 from pathlib import Path
 
 import pandas as pd
 
 from .core import DataError, find_photos, natural_key
+
+pd.set_option('mode.string_storage', 'python')   # where pyarrow is installed, pandas would keep text as it does, and that refuses file names that are not UTF-8
 
 # %% ../nbs/00b_folders.ipynb #4bdeacca
 set_aside_name = 'set-aside' # Folder of the photos that are not to be used

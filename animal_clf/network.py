@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NLLLossFlat', 'create_learner', 'last_layer', 'get_backbone', 'get_logits', 'get_probabilities', 'freeze_stages']
 
-# %% ../nbs/07e_network.ipynb #2e739487
+# %% ../nbs/07e_network.ipynb #6c8f7fcb
 from pathlib import Path
 
 import numpy as np, torch
@@ -19,6 +19,7 @@ from fastai.vision.augment import Resize
 from fastai.vision.learner import vision_learner
 from timm.models import group_parameters
 from torch import nn
+from torch.func import functional_call
 
 from .backbone import Backbone, default_arch, get_arch, load_weights
 from .calibration import soften
@@ -57,6 +58,18 @@ def _assert_loaded(learn, weights):
     wrong = [name for name,o in body.items() if name not in weights or not torch.equal(o.cpu(), weights[name])]
     if wrong: raise RuntimeError(f'{len(wrong)} of {len(body)} pretrained tensors did not load, {wrong[0]} first: please report this')
 
+# %% ../nbs/07e_network.ipynb #240b19a1
+def _check_body(learn, arch):
+    "Raise `SettingsError` unless the head can use what comes out of the body"
+    body = learn.model[0]
+    numbers, was = {k: torch.empty_like(v, device='meta') for k,v in (*body.named_parameters(), *body.named_buffers())}, body.training
+    with torch.no_grad(): shape = tuple(functional_call(body.eval(), numbers, torch.empty(2, 3, arch.px, arch.px, device='meta')).shape)
+    body.train(was)
+    wanted = 4 if body.needs_pool else 2
+    if len(shape) != wanted or shape[1] != body.model.num_features:
+        raise SettingsError(f"'{arch.name}', whose features are {' x '.join(map(str, shape[1:]))} for a photo", f"{body.model.num_features} channels first",
+                            f"Take another architecture, such as '{default_arch}', 'convnext_tiny' or 'vit_small_patch16_224' (`arch`, --arch)")
+
 # %% ../nbs/07e_network.ipynb #d75d2faf
 def _put_head(learn, head):
     "Replace fastai's last layer by the layers of `head`"
@@ -65,7 +78,7 @@ def _put_head(learn, head):
     learn.model[1] = nn.Sequential(*pool, *layers).to(last.weight.device)
     learn.opt = None   # an optimiser that knows the old layer would leave the new ones alone
 
-# %% ../nbs/07e_network.ipynb #df68ab7c
+# %% ../nbs/07e_network.ipynb #4d7b6810
 def create_learner(
     dls,                       # `DataLoaders` from `make_dls`
     arch:str=default_arch,     # Any timm name
@@ -83,6 +96,7 @@ def create_learner(
         learn = vision_learner(dls, arch, pretrained=pretrained, normalize=False, metrics=error_rate, path=Path(path), cbs=ChannelsLast(),
                                pretrained_cfg_overlay=dict(state_dict=tensors) if pretrained else None, **_linear_head)
         if head != Head(): _put_head(learn, head)
+    _check_body(learn, found)
     if pretrained: _assert_loaded(learn, tensors)
     learn.loss_func, learn.mirror, learn.temperature, learn.known, learn.nearness = _create_loss(head, weights, dls.device), False, 1., None, None
     learn.unfreeze()

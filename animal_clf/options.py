@@ -8,7 +8,7 @@ __all__ = ['make_parser']
 # %% ../nbs/12b_options.ipynb #f91bb047
 import argparse
 
-# %% ../nbs/12b_options.ipynb #43e26748
+# %% ../nbs/12b_options.ipynb #ac0da257
 def _at_least_one(text):
     try: value = int(text)
     except ValueError as e: raise argparse.ArgumentTypeError(f'{text!r} is not a whole number') from e
@@ -16,6 +16,11 @@ def _at_least_one(text):
     return value
 
 def _at_least_zero(text): return 0 if text.strip() == '0' else _at_least_one(text)
+
+def _port(text):
+    value = _at_least_zero(text)
+    if value > 65535: raise argparse.ArgumentTypeError(f'{value} is more than 65535')
+    return value
 
 def _seconds(text):
     try: value = float(text)
@@ -53,7 +58,7 @@ def _add_collecting(parser):
     parser.add_argument('--ignore-opt-out', action='store_true', help="also take photos whose owner does not want them used to train models (X-Robots-Tag: noai)")
     parser.add_argument('--allow-private', action='store_true', help='also fetch from this machine and the private network, which is refused otherwise')
 
-# %% ../nbs/12b_options.ipynb #58e1a72b
+# %% ../nbs/12b_options.ipynb #ac0bd6fd
 def make_parser() -> argparse.ArgumentParser:
     "The parser of `animal-clf`: every command with its options"
     parser = argparse.ArgumentParser(prog='animal-clf', description='From a list of animal names or a folder of photos to a classifier you can believe.')
@@ -107,12 +112,15 @@ def make_parser() -> argparse.ArgumentParser:
     o.add_argument('--out', required=True, metavar='FILE', help='the picture, .png')
 
     o = add('predict', 'say what is on photos')
-    o.usage = '%(prog)s [-h] [--json | --csv FILE] [MODEL] PHOTO …'
+    o.usage = '%(prog)s [-h] [--json | --csv FILE | --jsonl FILE] [--precision P] [--workers ray] [MODEL] PHOTO …'
     o.add_argument('model', metavar='MODEL', help='a model folder; without one, ImageNet names everyday animals')
-    o.add_argument('photos', nargs='*', metavar='PHOTO', help='photos, or folders of photos')
+    o.add_argument('photos', nargs='*', metavar='PHOTO', help='photos, folders of photos, tables with a column path, or - for paths on standard input')
     form = o.add_mutually_exclusive_group()
     form.add_argument('--json', action='store_true', help='print a list of {path, label, probability, top, known, error}')
-    form.add_argument('--csv', metavar='FILE', help='write a table instead')
+    form.add_argument('--csv', metavar='FILE', help='write a table instead, row by row; the same command goes on with what was interrupted')
+    form.add_argument('--jsonl', metavar='FILE', help='write JSON lines instead, likewise')
+    o.add_argument('--precision', choices=('auto', 'fp32', 'bf16'), default='auto', metavar='P', help='fp32 or bf16 (default: the fastest engine, measured once and remembered)')
+    o.add_argument('--workers', choices=('ray',), metavar='ray', help='spread the photos over the workers of a Ray cluster, or the cores of this machine')
 
     o = add('lookalike', 'say whether a photo shows one of the classes at all, and which class it is nearest to')
     o.add_argument('model', metavar='MODEL', help='a model folder')
@@ -121,6 +129,15 @@ def make_parser() -> argparse.ArgumentParser:
     o.add_argument('--one-kind', action='store_true', help='all photos are of one kind, such as people (default: those that are none of the classes are)')
     o.add_argument('--primates', action='store_true', help='compare those that are none of the classes, or of one kind, with apes and monkeys, too')
     o.add_argument('--out', metavar='FILE', help='also draw up to 20 of them beside the training photos most alike, .png')
+
+    o = add('export', 'write a model for other programs')
+    o.add_argument('model', metavar='MODEL', help='a model folder')
+    o.add_argument('--onnx', required=True, metavar='FILE', help='as an ONNX file, .onnx')
+
+    o = add('app', 'answer in a browser')
+    o.add_argument('model', metavar='MODEL', help='a model folder')
+    o.add_argument('--host', default='127.0.0.1', metavar='H', help='address to listen at (default: 127.0.0.1, this machine only)')
+    o.add_argument('--port', type=_port, default=5001, metavar='N', help='port to listen at (default: 5001; 0: any that is free)')
 
     o = add('sample', 'draw the sample data set')
     o.add_argument('folder', metavar='DIR', help='a new or empty folder')

@@ -5,20 +5,19 @@
 # %% auto #0
 __all__ = ['draw_tsne', 'draw_pictures', 'Mistake', 'explain_mistakes', 'write_report']
 
-# %% ../nbs/09e_report.ipynb #b68b195d
+# %% ../nbs/09e_report.ipynb #510cd448
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np, pandas as pd
 from fastcore.xml import H1, H2, H3, Div, P, Small, Td
-from PIL import Image
 
 from .checks import Case, fill_checklist, find_warnings
 from .core import PhotoError, SettingsError, open_photo, write_whole
 from .curves import plot_training
 from .evaluate import Evaluation
-from .explain import compute_gradcam, find_similar
+from .explain import compute_gradcam, find_similar, paint_heat
 from .features import choose_exemplars, describe_sample, find_labels, get_features, place_photos, plot_tsne
 from .learner import Learner, get_backbone
 from .metrics import tabulate_classes
@@ -64,7 +63,7 @@ def draw_pictures(
     if photos is not None and len(photos) >= 4: pictures['tsne.png'] = draw_tsne(learn, photos, set(result.answers.path[~result.answers.right]))
     return pictures
 
-# %% ../nbs/09e_report.ipynb #5c226fd9
+# %% ../nbs/09e_report.ipynb #67131568
 @dataclass
 class Mistake:
     "A misclassified photo, and what led there"
@@ -88,15 +87,8 @@ def explain_mistakes(
 
 def _heat(learn, row):
     "The photo under its heat, as an address; '' if the network has no feature map, or the photo has gone since"
-    try: return image_url(_overlay(compute_gradcam(learn, row.path, row.answer)))
+    try: return image_url(paint_heat(compute_gradcam(learn, row.path, row.answer)))
     except (PhotoError, SettingsError): return ''
-
-def _overlay(cam):
-    "The photo of a `GradCam`, bright where the network looked, and darkened elsewhere"
-    from matplotlib import colormaps
-    heat = np.clip(Image.fromarray(cam.heat).resize(cam.photo.size, Image.Resampling.BILINEAR), 0, 1)[..., None]
-    colour = 255*colormaps['inferno'](heat[..., 0])[..., :3]
-    return Image.fromarray(np.uint8((1 - .55*heat)*(.5 + .5*heat)*np.asarray(cam.photo) + .55*heat*colour))
 
 # %% ../nbs/09e_report.ipynb #c9635d5a
 def _percent(value): return '–' if value is None else f'{value:.1%}'

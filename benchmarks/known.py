@@ -29,9 +29,10 @@ from animal_clf.data import read_data
 from animal_clf.features import get_features
 from animal_clf.imagenet import compute_animal_odds, get_imagenet_probabilities
 from animal_clf.known import average_classes, choose_limit, score_known
-from animal_clf.learner import load_model, predict_photos, save_model, train
+from animal_clf.learner import load_model, save_model, train
 from animal_clf.lookalike import find_lookalikes, find_primates, measure_spread
 from animal_clf.nearness import fit_nearness
+from animal_clf.predict import predict_photos
 
 # --- scores: each takes features, ImageNet's probabilities and labels of the training photos, and gives a function of others'
 

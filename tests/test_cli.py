@@ -533,11 +533,15 @@ def test_a_model_folder_that_cannot_be_made_is_told_before_training(drawn, place
     assert Path('file').read_text() == 'mine'
 
 @pytest.mark.parametrize('args', [('tsne', 'MODEL', '--data', 'DRAWN', '--out', 'file/t.png'), ('predict', 'MODEL', 'DRAWN/fox', '--csv', 'file/t.csv'),
-                                  ('predict', 'MODEL', 'DRAWN/fox', '--csv', 'folder'), ('sample', 'file/sample')], ids=lambda o: ' '.join(o[:1] + o[-1:]))
+                                  ('predict', 'MODEL', 'DRAWN/fox', '--jsonl', 'file/t.jsonl'), ('sample', 'file/sample')], ids=lambda o: ' '.join(o[:1] + o[-1:]))
 def test_a_file_that_cannot_be_made_is_told(model, drawn, args):
-    Path('file').write_text('mine'), Path('folder').mkdir()
+    Path('file').write_text('mine')
     err = fails(*(o.replace('MODEL', str(model)).replace('DRAWN', str(drawn)) for o in args))
-    assert args[-1] in err and Path('file').read_text() == 'mine'
+    assert '`file' in err and 'can not be written' in err and Path('file').read_text() == 'mine'
+
+def test_answers_do_not_replace_a_folder(model, drawn):
+    Path('folder').mkdir()
+    assert '`folder`, which is a folder' in fails('predict', model, drawn/'fox', '--csv', 'folder', code=2)
 
 
 @contextmanager
@@ -563,12 +567,18 @@ def test_a_cache_that_cannot_be_written_does_not_matter(model, drawn, monkeypatc
 @pytest.mark.parametrize('damage', [b'', b'junk', None], ids=['empty', 'junk', 'half'])
 def test_a_damaged_cache_is_made_anew(model, drawn, monkeypatch, damage):
     "As a power cut leaves it"
+    from animal_clf.features import get_features
+    from animal_clf.learner import get_backbone, load_model
     monkeypatch.setenv('ANIMAL_CLF_CACHE', 'cache')
-    photo = drawn/'fox'/'fox_0001.jpg'
-    wanted = answers(model, photo)
-    file, = Path('cache').rglob('*.npz')
-    file.write_bytes(file.read_bytes()[:2000] if damage is None else damage)
-    assert answers(model, photo) == wanted
+    photos = [drawn/'fox']*9   # enough for an engine to be chosen
+    backbone = get_backbone(load_model(model))
+    def see(): return get_features(find_photos(drawn/'fox'), backbone, 'torch').values
+    wanted, seen = answers(model, *photos), see()
+    files = [*Path('cache').rglob('*.npz'), *Path('cache').rglob('*.json')]
+    assert {o.suffix for o in files} == {'.npz', '.json'}
+    for o in files: o.write_bytes(o.read_bytes()[:len(o.read_bytes())//2] if damage is None else damage)
+    assert [o['label'] for o in answers(model, *photos)] == [o['label'] for o in wanted]
+    assert (see() == seen).all()
 
 
 # --- interruptions

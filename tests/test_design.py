@@ -7,20 +7,24 @@ import pytest
 root = Path(__file__).parent.parent
 # Who may import whom: data only moves to the right
 allowed = dict(core='', folders='core', cache='core', sample='core', faults='core folders', breeds='core sample', faces='core sample', people='core sample', search='core',
-               addresses='core', turns='core addresses', fetch='core addresses turns', manifest='core', decoder='core',
+               addresses='core', turns='core addresses', fetch='core addresses turns', manifest='core', processes='', decoder='core processes',
                photos='core manifest decoder', candidates='manifest', download='core search fetch manifest decoder photos candidates',
                backbone='core', features='core backbone cache', looks='core cache', duplicates='core features looks', findings='core', imagenet='core backbone features',
                clean='core folders backbone features imagenet looks duplicates findings', review='core findings', decisions='core manifest findings',
                data='core folders duplicates', labels='core data', loaders='core data labels', recipes='core known labels', calibration='core', known='core features imagenet', nearness='calibration known', network='core backbone calibration recipes',
                distributed='core', speed='core', checkpoints='core', training='core checkpoints distributed network recipes speed',
-               heads='calibration data features labels network', model_file='core backbone data known loaders nearness network recipes training', curves='core',
-               learner='core backbone checkpoints data distributed features heads imagenet known labels loaders model_file nearness network recipes training',
+               heads='calibration data features labels network', model_info='core backbone recipes', model_file='core backbone data known loaders model_info nearness network recipes training', curves='core',
+               learner='core backbone checkpoints data distributed features heads imagenet known labels loaders model_file model_info nearness network recipes training',
                metrics='core calibration', comparison='core metrics', test_set='core backbone data duplicates features folders manifest metrics',
                explain='core backbone features network', evaluate='core calibration comparison features imagenet labels learner metrics network test_set',
                plots='core evaluate features metrics', checks='core evaluate folders known learner metrics plots test_set', page='core',
                report='core checks curves evaluate explain features learner metrics page plots', side_by_side='core comparison page', lookalike='core backbone explain features imagenet known learner', options='',
-               cli='core options folders sample search fetch manifest download clean findings review decisions backbone features data labels recipes checkpoints distributed training learner '
-                   'test_set evaluate checks page report side_by_side imagenet lookalike')
+               answering='imagenet learner network', predict='core answering backbone calibration imagenet known learner network', stream='core', spread='core learner predict',
+               export='core answering backbone data learner loaders model_file network', uploads='core', openings='core processes uploads', batching='core', pages='',
+               desk='batching core explain features learner lookalike openings page pages predict sample test_set uploads', app='batching core desk page pages predict uploads',
+               console='core', tidy='core console folders clean findings review decisions', ask='core console learner lookalike page predict spread stream test_set',
+               cli='core options console ask tidy folders sample fetch manifest download backbone data labels recipes checkpoints distributed training learner '
+                   'test_set evaluate checks report side_by_side export app')
 
 def imports_of(module):
     "Rooms that `module` imports, anywhere in it"

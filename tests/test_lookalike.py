@@ -15,10 +15,11 @@ from animal_clf.data import read_data
 from animal_clf.features import get_features
 from animal_clf.imagenet import get_imagenet_probabilities
 from animal_clf.known import average_classes, choose_limit, score_known
-from animal_clf.learner import Trained, get_backbone, load_model, predict_photos, save_model, train
+from animal_clf.learner import Trained, get_backbone, load_model, save_model, train
 from animal_clf.lookalike import describe_lookalike, find_lookalikes, find_primates, measure_spread
 from animal_clf.nearness import fit_nearness
 from animal_clf.people import draw_people
+from animal_clf.predict import predict_photos
 from animal_clf.sample import draw_sample
 from commands import done, fails, shell
 from files import contents, read
@@ -104,8 +105,8 @@ def test_people_are_told_from_animals(data, learn, people):
 
 def test_the_softmax_beside_it_is_what_predict_says(data, learn, people):
     paths = [*data.split('test').path, *people]
-    for ours,theirs in zip(find_lookalikes(learn, paths, primates=True), predict_photos(learn, paths)):
-        assert ours['softmax'] == pytest.approx([theirs['label'], theirs['probability']]) and ours['known'] == theirs['known']
+    for ours,theirs in zip(find_lookalikes(learn, paths, primates=True), predict_photos(learn, paths)):   # in other batches, which rounding tells
+        assert ours['softmax'] == pytest.approx([theirs['label'], theirs['probability']], abs=1e-4) and ours['known'] == theirs['known']
 
 def test_all_of_one_kind(learn, people):
     assert {o['seen_from'] for o in find_lookalikes(learn, people, one_kind=True)} == {'own kind'}
@@ -219,7 +220,7 @@ def test_errors_of_lookalike(model, people, tmp_path):
     (tmp_path/'page.jpg').write_text('<html>')
     assert 'page.jpg' in done('lookalike', model, people[0], 'page.jpg')
     code, out, err = shell('lookalike', model, 'page.jpg')
-    assert code == 1 and 'none of 1 photos can be read' in err
+    assert code == 1 and '1 photo, of which none can be read' in err
     assert 'no photo' in fails('predict', model, code=2)
     assert '`nothing.jpg` is no photo' in fails('predict', 'nothing.jpg', code=2)
     assert f'Name {model}' in fails('predict', model/'model.json', people[0], code=2)

@@ -44,7 +44,7 @@ def test_fastai_and_our_own_pass_see_the_same_photos(data, trained):
     assert theirs.shape == ours.shape and len(ours) == 60
     short = np.array([min(open_photo(o).size) for o in data.split('valid').path])
     rounded = np.array([int(o/224*224) != o for o in short])            # fastai crops 229 of 230 px, and so on
-    assert abs(theirs - ours)[~rounded].max() < 1e-4*ours.max() and rounded.mean() < .2
+    assert abs(theirs - ours)[~rounded].max() < 1e-2*ours.max() and rounded.mean() < .2   # Pillow shrinks theirs, PyTorch ours: bytes differ by a few of 255
     assert ((theirs*ours).sum(1) > .98*np.linalg.norm(theirs, axis=1)*np.linalg.norm(ours, axis=1)).all()
 
 def test_engines_agree_on_the_labels(data, trained):
