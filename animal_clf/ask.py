@@ -73,15 +73,20 @@ def _predict_to_file(args, predictor, names):
     say('predict', f"{plural(found['n'], 'row')} -> {file}{before}" + (f"; {plural(found['n_errors'], 'photo')} could not be read" if found['n_errors'] else ''))
     _check_answers(found['n_errors'], found['n'], found['first_error'])
 
-# %% ../nbs/12e_ask.ipynb #1a14eb7a
+# %% ../nbs/12e_ask.ipynb #a1e8b7eb
 def _tell_json(rows, predictor):
     "A list, row by row"
+    def tell(i, row): print(('[' if i == 0 else ',') + '\n ' + to_json(row).replace('\n', '\n '), end='', flush=True)
+    found = _tell_each(rows, tell)
+    print('\n]' if found[1] else '[]')
+    return found
+
+def _tell_each(rows, tell):
+    "Tell each row; how many could not be read, how many there were, and what was wrong with the first"
     n, n_errors, first = 0, 0, None
     for row in rows:
-        text = to_json(row).replace('\n', '\n ')
-        print(('[' if n == 0 else ',') + '\n ' + text, end='', flush=True)
+        tell(n, row)
         n, n_errors, first = n + 1, n_errors + bool(row['error']), first or row['error']
-    print('\n]' if n else '[]')
     return n_errors, n, first
 
 def _tell(row, answer):
@@ -91,12 +96,8 @@ def _tell(row, answer):
 def _tell_top(row): return f"{row['label']} {row['probability']:.1%}" + ', then ' + ', '.join(f'{name} {p:.1%}' for name,p in row['top'][1:])
 
 def _tell_rows(rows, say):
-    "A line per photo; how many could not be read, how many there were, and what was wrong with the first"
-    n, n_errors, first = 0, 0, None
-    for row in rows:
-        _tell(row, '' if row['error'] else say(row))
-        n, n_errors, first = n + 1, n_errors + bool(row['error']), first or row['error']
-    return n_errors, n, first
+    "A line per photo; what `_tell_each` counts"
+    return _tell_each(rows, lambda i,row: _tell(row, '' if row['error'] else say(row)))
 
 def _tell_untrained(rows, predictor):
     "A line per photo, and what it is worth"

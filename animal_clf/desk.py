@@ -76,7 +76,7 @@ def load_app_model(
     note = 'The training photos are no longer where they were, so the nearest of them are not shown.' if trained is not None and not len(trained.paths) else ''
     return AppModel(learn, Predictor(learn), trained, choose_examples(list(learn.dls.vocab), rows[rows.split == 'valid']), note)
 
-# %% ../nbs/12c_desk.ipynb #4ce694da
+# %% ../nbs/12c_desk.ipynb #31834235
 class Desk:
     "Takes photos in, and gives answers out"
     def __init__(self,
@@ -118,12 +118,10 @@ class Desk:
         loop = asyncio.get_running_loop()
         opened = await asyncio.gather(*[loop.run_in_executor(self.openers.threads, self._open, o) for o in sources])
         fitted = [o[1] for o in opened if not isinstance(o, PhotoError)]
-        seen = iter(await self._in_turn(self.batcher.ask, fitted) if fitted else ())
+        seen = iter(await asyncio.wrap_future(self.batcher.ask(fitted)) if fitted else ())
         return [o if isinstance(o, PhotoError) else (o[0], *next(seen)) for o in opened]
 
-    async def _in_turn(self, ask, *args): return await asyncio.wrap_future(ask(*args))
-
-# %% ../nbs/12c_desk.ipynb #ee48c25a
+# %% ../nbs/12c_desk.ipynb #bd3390a4
 def _compare(model, looked):
     "What `compare_features` says about each; None from a model that can't compare"
     if model.trained is None: return [None]*len(looked)
@@ -161,8 +159,8 @@ async def make_cards(
     "What is shown for photos"
     looked, model = await desk.look([source for _,source in named]), desk.model
     good = [o for o in looked if not isinstance(o, PhotoError)]
-    found = await desk._in_turn(desk.batcher.call, lambda: _compare(model, good)) if good else []
-    heats = [await desk._in_turn(desk.batcher.call, partial(_explain, model, *o)) if explain else None for o in zip(good, found)]
+    found = await asyncio.wrap_future(desk.batcher.call(lambda: _compare(model, good))) if good else []
+    heats = [await asyncio.wrap_future(desk.batcher.call(partial(_explain, model, *o))) if explain else None for o in zip(good, found)]
     rest = iter(zip(found, heats))
     jobs = [(name, o, *((None, None) if isinstance(o, PhotoError) else next(rest))) for (name,_),o in zip(named, looked)]
     return await asyncio.to_thread(lambda: [_make_card(desk, *o) for o in jobs])
