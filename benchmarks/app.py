@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np, psutil
 
 program = '''import sys
-from animal_clf.app import serve
-from animal_clf.batching import Room
+from animal_clf.app.server import serve
+from animal_clf.app.batching import Room
 serve(sys.argv[1], port=0, tell=lambda o: print(o, flush=True), room=Room(photos=int(sys.argv[2])))'''
 
 def memory(process):

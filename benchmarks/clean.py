@@ -18,8 +18,8 @@ def share(hits, of): return round(sum(hits)/max(of, 1), 4)
 
 def copy_rows(source, scratch, seed, n):
     "`n` copies of each kind, planted across the split: how many are found as leaks with their source, and what else is"
-    from animal_clf.clean import find_faults
-    from animal_clf.faults import plant_faults
+    from animal_clf.cleaning.detect import find_faults
+    from animal_clf.cleaning.corruptions import plant_faults
     folder = shutil.copytree(source, scratch/f'copies{seed}')
     natural = {frozenset(o) for o in find_faults(folder).of('duplicate')}
     planted = plant_faults(folder, dict.fromkeys(copies, n), seed=seed, across=True)
@@ -37,8 +37,8 @@ def copy_rows(source, scratch, seed, n):
 
 def label_row(source, scratch, seed):
     "5 % wrong labels: how many are among the worst 10 % of the photos"
-    from animal_clf.clean import find_faults
-    from animal_clf.faults import plant_faults
+    from animal_clf.cleaning.detect import find_faults
+    from animal_clf.cleaning.corruptions import plant_faults
     folder = shutil.copytree(source, scratch/f'labels{seed}')
     planted = set(plant_faults(folder, dict(wrong_label=.05), seed=seed).path)
     findings = find_faults(folder)
@@ -58,9 +58,9 @@ def bundled_pictures():
 
 def animal_row(source, scratch, seed, pictures, name):
     "Pictures without an animal among the photos: how many are found, and how many photos are accused"
-    from animal_clf.clean import find_faults
-    from animal_clf.core import open_photo
-    from animal_clf.faults import plant_faults
+    from animal_clf.cleaning.detect import find_faults
+    from animal_clf.core.files import open_photo
+    from animal_clf.cleaning.corruptions import plant_faults
     pictures = [o for o in pictures if min(open_photo(o).size) >= 64]
     folder = shutil.copytree(source, scratch/f'animals{seed}{name}')
     planted = set(plant_faults(folder, dict(no_animal=len(pictures)), seed=seed, non_animals=pictures).path)
@@ -71,8 +71,8 @@ def animal_row(source, scratch, seed, pictures, name):
 
 def quality_rows(source, scratch, seed, n):
     "Poor photos: how many of each sort are found, and how many photos are accused"
-    from animal_clf.clean import find_faults
-    from animal_clf.faults import plant_faults
+    from animal_clf.cleaning.detect import find_faults
+    from animal_clf.cleaning.corruptions import plant_faults
     folder = shutil.copytree(source, scratch/f'quality{seed}')
     planted = plant_faults(folder, dict.fromkeys(('blurred', 'tiny', 'drawing', 'logo', 'collage', 'unreadable'), n), seed=seed)
     findings = find_faults(folder)
@@ -85,7 +85,7 @@ def quality_rows(source, scratch, seed, n):
 def alter(path, rng):
     "Another photo made of the one at `path`: half to nine tenths of it, perhaps mirrored, lighter or darker"
     from PIL import Image, ImageEnhance, ImageOps
-    from animal_clf.core import open_photo
+    from animal_clf.core.files import open_photo
     img = open_photo(path)
     w, h = (int(o*rng.uniform(.5, .9)) for o in img.size)
     left, top = rng.integers(0, img.width-w+1), rng.integers(0, img.height-h+1)
@@ -95,7 +95,7 @@ def alter(path, rng):
 
 def make_many(source, folder, n):
     "`n` photos made of those in `source`"
-    from animal_clf.folders import find_rows
+    from animal_clf.data.folders import find_rows
     rows, rng = find_rows(source), np.random.default_rng(0)
     for i in range(n):
         o = rows.iloc[i % len(rows)]
@@ -105,7 +105,7 @@ def make_many(source, folder, n):
 
 def time_clean(folder, n, cache):
     "`animal-clf clean` in a fresh process"
-    command = [sys.executable, '-c', 'import sys; from animal_clf.cli import main; sys.exit(main())', 'clean', str(folder), '--json']
+    command = [sys.executable, '-c', 'import sys; from animal_clf.cli.main import main; sys.exit(main())', 'clean', str(folder), '--json']
     start = time.perf_counter()
     process = subprocess.Popen(command, env=dict(os.environ, ANIMAL_CLF_CACHE=str(cache)), stdout=subprocess.PIPE, text=True)
     said = process.stdout.read()

@@ -49,8 +49,8 @@ def late(route, seconds):
 program = """
 import json, sys
 from functools import partial
-from animal_clf.download import Limits, collect
-from animal_clf.search import find_pages
+from animal_clf.scraping.download import Limits, collect
+from animal_clf.scraping.search import find_pages
 place = json.loads(sys.argv[1])
 search = partial(find_pages, proxy=place['proxy'], verify=place['ca_file'])
 collect(place['classes'], place['n'], place['folder'], search=search, limits=Limits(private=True, workers=16, per_host=16))
@@ -87,7 +87,7 @@ def stem_of(place, path): return hashlib.sha256((place['site'] + path).encode())
 
 def snapshot(folder):
     "Rows without their time, and the hash of each file"
-    from animal_clf.manifest import read_manifest
+    from animal_clf.data.manifest import read_manifest
     files = {o.relative_to(folder).as_posix(): hashlib.sha256(o.read_bytes()).hexdigest() for o in sorted(folder.rglob('*')) if o.is_file()}
     files.pop('manifest.csv')
     return [o | dict(time='') for o in read_manifest(folder)], files

@@ -7,7 +7,7 @@ with `--resume`, until it is done. Recipes take turns until there were as many k
 import argparse, csv, hashlib, json, os, random, shutil, signal, subprocess, sys, tempfile, time
 from pathlib import Path
 
-from animal_clf.sample import draw_sample
+from animal_clf.synthetic.animals import draw_sample
 
 offline = ['--arch', 'tf_efficientnet_lite0']
 trainings = {

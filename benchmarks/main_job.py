@@ -9,7 +9,7 @@ from pathlib import Path
 def run(name, *options):
     "One `animal-clf run` in a scratch folder: a row with its seconds, accuracy and peak memory"
     with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, '-c', 'import sys; from animal_clf.cli import main; sys.exit(main())', 'run', '--arch', 'tf_efficientnet_lite0', '--out', 'model', *options]
+        command = [sys.executable, '-c', 'import sys; from animal_clf.cli.main import main; sys.exit(main())', 'run', '--arch', 'tf_efficientnet_lite0', '--out', 'model', *options]
         start = time.perf_counter()
         process = subprocess.Popen(command, cwd=scratch, env=dict(os.environ, ANIMAL_CLF_CACHE=f'{scratch}/cache'), stdout=subprocess.PIPE, text=True)
         said = process.stdout.read()
@@ -24,9 +24,9 @@ def rates(folder):
     "Photos a second through features (decoding included) and through the network alone, and GFLOP/s of a matrix product"
     os.environ['ANIMAL_CLF_CACHE'] = tempfile.mkdtemp()
     import numpy as np, torch
-    from animal_clf.backbone import create_engine, load_backbone
-    from animal_clf.data import find_rows
-    from animal_clf.features import get_features
+    from animal_clf.vision.backbone import create_engine, load_backbone
+    from animal_clf.data.splits import find_rows
+    from animal_clf.vision.features import get_features
     backbone, paths = load_backbone('tf_efficientnet_lite0'), find_rows(folder).path
     start = time.perf_counter(); get_features(paths, backbone); features = len(paths)/(time.perf_counter()-start)
     run, photos = create_engine(backbone), np.zeros((32, backbone.px, backbone.px, 3), np.uint8)

@@ -16,10 +16,10 @@ warnings.filterwarnings('ignore')
 
 def make_model(photos, arch, folder, mirror):
     "A model folder; its answers are fastai's where `mirror` is off"
-    from animal_clf.backbone import offline_arch
-    from animal_clf.data import read_data
+    from animal_clf.vision.backbone import offline_arch
+    from animal_clf.data.splits import read_data
     from animal_clf.learner import Trained, create_learner, save_model, train
-    from animal_clf.loaders import make_dls
+    from animal_clf.data.block import make_dls
     data = read_data(photos)
     if arch == offline_arch: trained = train(data, 'head', arch=arch)
     else: trained = Trained(create_learner(make_dls(data, num_workers=0), arch, pretrained=False), 'scratch', arch, 42, pd.DataFrame())
@@ -38,7 +38,7 @@ def ask_fastai(learn, paths, workers):
 def measure_bulk(folder, paths, n_slow=300, rounds=3):
     "Photos a second, turn by turn"
     from animal_clf.learner import load_model
-    from animal_clf.predict import Predictor
+    from animal_clf.inference.predictor import Predictor
     learn = load_model(folder)
     predictor, exact = Predictor(learn), Predictor(learn, precision='fp32')
     ways = {'fastai get_preds, no workers': lambda: ask_fastai(learn, paths[:n_slow], 0), 'fastai get_preds, 2 workers': lambda: ask_fastai(learn, paths[:n_slow], 2),
@@ -56,7 +56,7 @@ def measure_bulk(folder, paths, n_slow=300, rounds=3):
 def measure_one(folder, paths, n=200):
     "Milliseconds for one photo, in turns"
     from animal_clf.learner import load_model
-    from animal_clf.predict import Predictor
+    from animal_clf.inference.predictor import Predictor
     learn, seconds = load_model(folder), dict(fastai=[], ours=[])
     predictor = Predictor(learn)
     with learn.no_bar():
@@ -68,8 +68,8 @@ def measure_one(folder, paths, n=200):
 
 first_answers = {
     'fastai learn.predict': 'from animal_clf.learner import load_model; load_model(folder).predict(path)',
-    'ours, one photo (torch)': 'from animal_clf.learner import load_model; from animal_clf.predict import Predictor; list(Predictor(load_model(folder), n_photos=1).predict([path]))',
-    'ours, many photos': 'from animal_clf.learner import load_model; from animal_clf.predict import Predictor; next(Predictor(load_model(folder)).predict([path]))',
+    'ours, one photo (torch)': 'from animal_clf.learner import load_model; from animal_clf.inference.predictor import Predictor; list(Predictor(load_model(folder), n_photos=1).predict([path]))',
+    'ours, many photos': 'from animal_clf.learner import load_model; from animal_clf.inference.predictor import Predictor; next(Predictor(load_model(folder)).predict([path]))',
 }
 
 def measure_start(folder, path, rounds=3):
@@ -84,8 +84,8 @@ def measure_start(folder, path, rounds=3):
 def measure_memory(folder, paths, n, out):
     "Memory while `n` paths go through"
     from animal_clf.learner import load_model
-    from animal_clf.predict import Predictor
-    from animal_clf.stream import write_predictions
+    from animal_clf.inference.predictor import Predictor
+    from animal_clf.inference.bulk import write_predictions
     process, seen, start = psutil.Process(), [], time.perf_counter()
     def noted():
         for i,path in enumerate(itertools.islice(itertools.cycle(paths), n)):

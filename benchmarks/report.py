@@ -10,7 +10,7 @@ from pathlib import Path
 
 def animal_clf(scratch, *args):
     "Run the shell command in `scratch`: seconds and peak memory in GB"
-    command = [sys.executable, '-c', 'import sys; from animal_clf.cli import main; sys.exit(main())', *args]
+    command = [sys.executable, '-c', 'import sys; from animal_clf.cli.main import main; sys.exit(main())', *args]
     start = time.perf_counter()
     process = subprocess.Popen(command, cwd=scratch, env=dict(os.environ, ANIMAL_CLF_CACHE=f'{scratch}/cache'), stdout=subprocess.PIPE, text=True)
     said = process.stdout.read()

@@ -13,7 +13,7 @@ import pandas as pd
 from main_job import rates
 
 arch, plain_px = 'tf_efficientnet_lite0', 192
-command_line = 'import sys; from animal_clf.cli import main; sys.exit(main())'
+command_line = 'import sys; from animal_clf.cli.main import main; sys.exit(main())'
 
 
 # --- plain fastai: this file runs itself for it, so that a process does nothing else
@@ -24,7 +24,7 @@ def run_plain(folder, seed, epochs):
     warnings.filterwarnings('ignore')
     from fastai.vision.all import (CategoryBlock, DataBlock, ImageBlock, RandomSplitter, Resize, error_rate, get_image_files,
                                    parent_label, set_seed, vision_learner)
-    from animal_clf.backbone import load_weights
+    from animal_clf.vision.backbone import load_weights
     set_seed(seed)
     dls = DataBlock((ImageBlock, CategoryBlock), get_items=get_image_files, get_y=parent_label, splitter=RandomSplitter(.2, seed=seed),
                     item_tfms=Resize(plain_px, method='squish')).dataloaders(Path(folder)/'train', bs=32)
@@ -87,11 +87,11 @@ def training_speeds(folder, name, px):
     from dataclasses import replace
     from fastai.vision.all import (Callback, CancelValidException, CategoryBlock, DataBlock, ImageBlock, RandomSplitter, Resize,
                                    get_image_files, parent_label, vision_learner)
-    from animal_clf.data import read_data
-    from animal_clf.loaders import make_dls
-    from animal_clf.network import create_learner
-    from animal_clf.recipes import get_recipe
-    from animal_clf.training import Run, train_network
+    from animal_clf.data.splits import read_data
+    from animal_clf.data.block import make_dls
+    from animal_clf.training.learner import create_learner
+    from animal_clf.training.recipes import get_recipe
+    from animal_clf.training.loop import Run, train_network
     dls = DataBlock((ImageBlock, CategoryBlock), get_items=get_image_files, get_y=parent_label, splitter=RandomSplitter(.2, seed=42), item_tfms=Resize(px, method='squish')).dataloaders(Path(folder)/'train', bs=32)
     theirs = vision_learner(dls, name, pretrained=False)
     def skip_validation(self): raise CancelValidException()
@@ -108,8 +108,8 @@ def training_speeds(folder, name, px):
 
 def drawn(folder):
     "Drawn animals as DIR/{train,test}/CLASS/*.jpg"
-    from animal_clf.data import read_data
-    from animal_clf.sample import draw_sample
+    from animal_clf.data.splits import read_data
+    from animal_clf.synthetic.animals import draw_sample
     data = read_data(draw_sample(folder/'drawn'))
     for o in data.photos.itertuples():
         to = folder/'split'/('test' if o.split == 'test' else 'train')/o.label

@@ -6,13 +6,13 @@ from http.client import HTTPException, HTTPResponse
 import pytest
 from PIL import Image
 
-from animal_clf.app import _listen, create_app, create_server
-from animal_clf.backbone import offline_arch
-from animal_clf.data import read_data
-from animal_clf.desk import Desk
+from animal_clf.app.server import _listen, create_app, create_server
+from animal_clf.vision.backbone import offline_arch
+from animal_clf.data.splits import read_data
+from animal_clf.app.service import Desk
 from animal_clf.learner import save_model, train
-from animal_clf.recipes import get_recipe
-from animal_clf.sample import draw_animal, draw_sample
+from animal_clf.training.recipes import get_recipe
+from animal_clf.synthetic.animals import draw_animal, draw_sample
 
 
 def make_model(folder, cache, classes=('fox', 'gorilla', 'seal', 'zebra'), n=20):

@@ -2,7 +2,7 @@
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 
-from animal_clf.cli import main
+from animal_clf.cli.main import main
 
 
 def shell(*args):

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from animal_clf.app import _host_of, _hosts, _same_host
-from animal_clf.batching import Room
-from animal_clf.desk import load_app_model
-from animal_clf.people import draw_person
-from animal_clf.predict import Predictor
-from animal_clf.uploads import UploadLimits
+from animal_clf.app.server import _host_of, _hosts, _same_host
+from animal_clf.app.batching import Room
+from animal_clf.app.service import load_app_model
+from animal_clf.synthetic.people import draw_person
+from animal_clf.inference.predictor import Predictor
+from animal_clf.app.uploads import UploadLimits
 from apps import animal, encode, form, make_model, post, request, running, talk
 from files import contents, read
 
@@ -233,7 +233,7 @@ def test_the_api_is_what_it_says(app, mode):
     assert n['/predict'] >= 20
 
 def test_rows_are_those_of_predict(app, model, photos):
-    from animal_clf.predict import predict_photos
+    from animal_clf.inference.predictor import predict_photos
     names = ['fox.jpg', 'zebra.jpg', 'person.jpg']
     rows = rows_of(app.port, *[(o, Path(photos[o]).read_bytes()) for o in names])
     for ours,theirs in zip(rows, predict_photos(model.learn, [photos[o] for o in names])):
@@ -274,9 +274,9 @@ def test_a_model_of_an_earlier_version(folder, cache, monkeypatch):
         assert 'can not tell what is none' in html and 'class="verdict">fox' in html and 'speaks for fox' in html
 
 def test_a_network_without_a_map(model, app, monkeypatch):
-    from animal_clf.core import SettingsError
+    from animal_clf.core.files import SettingsError
     def refuse(*args): raise SettingsError('a VisionTransformer', 'a map', 'none')
-    monkeypatch.setattr('animal_clf.desk.compute_gradcam', refuse)
+    monkeypatch.setattr('animal_clf.app.service.compute_gradcam', refuse)
     status, _, body = talk(app.port, post(('fox.jpg', animal()), path='/why'))
     assert status == 200 and b'no map' in body
 
@@ -345,7 +345,7 @@ def test_the_decoder_may_be_killed(model):
 
 def test_the_server_as_a_process(folder, cache, tmp_path):
     "It says where it is, answers, leaves nothing behind, says what is wrong with a second one, and ends with Ctrl-C"
-    program = "import sys; from animal_clf.app import serve\ntry: serve(sys.argv[1], port=int(sys.argv[2]), tell=lambda o: print(o, flush=True))\nexcept (KeyboardInterrupt, ValueError) as e: print(type(e).__name__, e)"
+    program = "import sys; from animal_clf.app.server import serve\ntry: serve(sys.argv[1], port=int(sys.argv[2]), tell=lambda o: print(o, flush=True))\nexcept (KeyboardInterrupt, ValueError) as e: print(type(e).__name__, e)"
     def start(port): return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', program, str(folder), str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=os.environ | dict(ANIMAL_CLF_CACHE=str(cache)))
     before = contents(folder)
     with start(0) as first:

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
 from PIL import Image, ImageOps
-from animal_clf.clean import Collection, find_duplicates, find_faults
-from animal_clf.cli import main
-from animal_clf.core import find_photos
-from animal_clf.faults import copy_faults, plant_faults
-from animal_clf.findings import finding_columns, finding_kinds
-from animal_clf.folders import find_rows
-from animal_clf.looks import Looks, look_type
-from animal_clf.manifest import new_row, read_manifest, write_manifest
-from animal_clf.sample import draw_animal, draw_sample
+from animal_clf.cleaning.detect import Collection, find_duplicates, find_faults
+from animal_clf.cli.main import main
+from animal_clf.core.files import find_photos
+from animal_clf.cleaning.corruptions import copy_faults, plant_faults
+from animal_clf.cleaning.issues import finding_columns, finding_kinds
+from animal_clf.data.folders import find_rows
+from animal_clf.vision.image_stats import Looks, look_type
+from animal_clf.data.manifest import new_row, read_manifest, write_manifest
+from animal_clf.synthetic.animals import draw_animal, draw_sample
 from commands import done, fails, shell
 from files import contents
 from servers import use_hub

@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd, pytest
 from lxml.html import fromstring
 from PIL import Image
-from animal_clf.cli import main
-from animal_clf.core import find_photos, read_settings
-from animal_clf.download import collect
-from animal_clf.sample import draw_animal, draw_sample
-from animal_clf.search import find_pages, licenses
+from animal_clf.cli.main import main
+from animal_clf.core.files import find_photos, read_settings
+from animal_clf.scraping.download import collect
+from animal_clf.synthetic.animals import draw_animal, draw_sample
+from animal_clf.scraping.search import find_pages, licenses
 from commands import done, fails, shell
 from files import contents, read
 from servers import draw_photo, photo_bytes, photo_hits, use_hub
@@ -439,7 +439,7 @@ def web(search_proxy, photo_server, monkeypatch):
         search_proxy.answers['duckduckgo'] = photo_hits(len(photos), url=f'{photo_server.url}/{animals.index(name)}/{{}}.jpg') if photos else []
         return find_pages(term, pause_s=0, **search_proxy.options)
     search_proxy.asked, search_proxy.photos = [], {}
-    monkeypatch.setattr('animal_clf.download.collect', partial(collect, search=search))
+    monkeypatch.setattr('animal_clf.scraping.download.collect', partial(collect, search=search))
     return search_proxy
 
 def drawings(animal, count): return [photo_bytes(draw_animal(animal, index=i, px=128)) for i in range(1, count+1)]
@@ -482,7 +482,7 @@ def test_one_class_is_refused_before_anything_is_searched(web):
     assert web.asked == [] and contents('.') == {}
 
 def test_other_classes_go_to_another_folder(monkeypatch):
-    from animal_clf.cli import _name_of
+    from animal_clf.cli.main import _name_of
     assert _name_of(('polar', 'bear-cub')) != _name_of(('polar-bear', 'cub'))
 
 
@@ -567,7 +567,7 @@ def test_a_cache_that_cannot_be_written_does_not_matter(model, drawn, monkeypatc
 @pytest.mark.parametrize('damage', [b'', b'junk', None], ids=['empty', 'junk', 'half'])
 def test_a_damaged_cache_is_made_anew(model, drawn, monkeypatch, damage):
     "As a power cut leaves it"
-    from animal_clf.features import get_features
+    from animal_clf.vision.features import get_features
     from animal_clf.learner import get_backbone, load_model
     monkeypatch.setenv('ANIMAL_CLF_CACHE', 'cache')
     photos = [drawn/'fox']*9   # enough for an engine to be chosen
@@ -597,8 +597,8 @@ def test_ctrl_c_is_one_line_and_leaves_no_model_or_a_whole_one(drawn):
 _kill_script = """
 import os, signal, sys
 from pathlib import Path
-import animal_clf.evaluate
-from animal_clf.cli import main
+import animal_clf.evaluation.evaluate
+from animal_clf.cli.main import main
 
 def kill_at(count, folder, real=os.replace):
     "Cut the count-th file for `folder` in half before it gets its name, and kill the process"

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from animal_clf.core import SettingsError
-from animal_clf.distributed import agree, alone, is_main, main_first, n_processes, share_training
-from animal_clf.sample import draw_sample
+from animal_clf.core.files import SettingsError
+from animal_clf.training.distributed import agree, alone, is_main, main_first, n_processes, share_training
+from animal_clf.synthetic.animals import draw_sample
 
 
 def create(photos):
     "A network that learns fast, on photos that are the same each time they are looked at"
     from fastai.vision.all import BnFreeze, CrossEntropyLossFlat, F1Score, ImageDataLoaders, Learner, Normalize, Resize, error_rate, nn, params
-    from animal_clf.backbone import load_backbone, offline_arch
+    from animal_clf.vision.backbone import load_backbone, offline_arch
     backbone = load_backbone(offline_arch)
     dls = ImageDataLoaders.from_folder(photos, valid_pct=.24, seed=1, item_tfms=Resize(96, method='squish'),
                                        batch_tfms=Normalize.from_stats(backbone.mean, backbone.std, cuda=False), bs=16, num_workers=0, device='cpu')
@@ -105,7 +105,7 @@ def test_everything_is_left_as_it_was(runs):
     assert said == ['', '']                      # no warning, not even on parting
 
 def test_one_process_loads_nothing_to_know_that_it_is_the_only_one():
-    code = 'import sys; from animal_clf.distributed import *; assert is_main() and n_processes() == 1\nwith main_first(), alone(), share_training(None): agree(True)\nprint({"torch", "fastai", "accelerate"} & set(sys.modules))'
+    code = 'import sys; from animal_clf.training.distributed import *; assert is_main() and n_processes() == 1\nwith main_first(), alone(), share_training(None): agree(True)\nprint({"torch", "fastai", "accelerate"} & set(sys.modules))'
     env = {k:v for k,v in os.environ.items() if k not in ('RANK', 'WORLD_SIZE')}
     assert subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True, timeout=60).stdout == 'set()\n'
 

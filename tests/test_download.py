@@ -8,11 +8,11 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from animal_clf.core import DataError, FileError, find_photos, natural_key, open_photo, SettingsError
-from animal_clf.decoder import Decoders
-from animal_clf.download import collect, download, Limits, resize, verify
-from animal_clf.manifest import read_manifest, set_aside, write_manifest
-from animal_clf.search import find_pages, NoNetworkError, NothingFoundError, RateLimitError
+from animal_clf.core.files import DataError, FileError, find_photos, natural_key, open_photo, SettingsError
+from animal_clf.scraping.decode import Decoders
+from animal_clf.scraping.download import collect, download, Limits, resize, verify
+from animal_clf.data.manifest import read_manifest, set_aside, write_manifest
+from animal_clf.scraping.search import find_pages, NoNetworkError, NothingFoundError, RateLimitError
 from servers import draw_photo, draw_scene, dripping, photo_bytes, photo_hits, png_of_size
 
 here = Limits(private=True, tries=1)   # the stand-ins are on this machine
@@ -24,7 +24,7 @@ def decoders():
 @pytest.fixture(autouse=True)
 def shared_decoders(monkeypatch, decoders):
     "The same processes look at the photos of all tests here; in `test_kill.py` each run has its own"
-    for room in ('download', 'photos'): monkeypatch.setattr(f'animal_clf.{room}.Decoders', lambda: nullcontext(decoders))
+    for room in ('download', 'resize'): monkeypatch.setattr(f'animal_clf.scraping.{room}.Decoders', lambda: nullcontext(decoders))
 
 def rows_of(server, *paths, name='fox'): return [{'class': name, 'url': server.url + o} for o in paths]
 def fetch(server, folder, *paths, name='fox', **limits): return download(rows_of(server, *paths, name=name), folder, Limits(**dict(private=True, tries=1) | limits))
@@ -118,7 +118,7 @@ def test_files_of_a_killed_run_are_adopted(photo_server, tmp_path):
 
 def test_interrupt_leaves_whole_files_and_a_manifest(photo_server, tmp_path):
     photo_server.routes.update({f'/{i}.jpg': photo_bytes(draw_photo(i)) for i in range(4)} | {f'/slow{i}.jpg': dripping(photo_bytes(draw_photo(i))) for i in range(4)})
-    code = f'from animal_clf.download import download, Limits; download([{{"class": "fox", "url": "{photo_server.url}" + o}} for o in {list(photo_server.routes)!r}], {str(tmp_path)!r}, Limits(private=True))'
+    code = f'from animal_clf.scraping.download import download, Limits; download([{{"class": "fox", "url": "{photo_server.url}" + o}} for o in {list(photo_server.routes)!r}], {str(tmp_path)!r}, Limits(private=True))'
     run = subprocess.Popen([sys.executable, '-c', code], stderr=subprocess.PIPE, text=True)
     deadline = time.time() + 10
     while len(photo_server.seen) < 8 and time.time() < deadline: time.sleep(.02)
@@ -550,7 +550,7 @@ def test_files_put_under_raw_by_hand_are_left_alone(photo_server, tmp_path):
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(photo_server, tmp_path, monkeypatch):
     photo_server.routes.update({f'/fox/{i}.jpg': photo_bytes(draw_scene(i)) for i in range(20)})
-    from animal_clf import download as room
+    from animal_clf.scraping import download as room
     write, left = room.write_photo, [5]
     def full(path, data):
         left[0] -= 1
@@ -567,7 +567,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(photo_server, tmp_path, mon
 small_disk = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
-from animal_clf.download import download, Limits
+from animal_clf.scraping.download import download, Limits
 download([{'class': 'fox', 'url': %r}], %r, Limits(private=True, tries=1))
 """
 

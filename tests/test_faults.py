@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np, pytest
 from PIL import Image, ImageFilter, ImageOps
-from animal_clf.core import DataError, PhotoError, SettingsError, find_photos, open_photo
-from animal_clf.faults import copy_faults, fault_kinds, picture_faults, plant_faults
-from animal_clf.folders import find_rows
-from animal_clf.sample import draw_animal, draw_sample
+from animal_clf.core.files import DataError, PhotoError, SettingsError, find_photos, open_photo
+from animal_clf.cleaning.corruptions import copy_faults, fault_kinds, picture_faults, plant_faults
+from animal_clf.data.folders import find_rows
+from animal_clf.synthetic.animals import draw_animal, draw_sample
 from files import contents
 
 classes = ('fox', 'seal', 'zebra')

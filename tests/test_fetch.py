@@ -4,11 +4,12 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
-from animal_clf import addresses, fetch
-from animal_clf.core import FileError, SettingsError
-from animal_clf.addresses import private_kind
-from animal_clf.fetch import Fetcher, Limits, for_each, sweep_parts
-from animal_clf.turns import read_retry_after
+from animal_clf.scraping import urls as addresses
+from animal_clf.scraping import fetch
+from animal_clf.core.files import FileError, SettingsError
+from animal_clf.scraping.urls import private_kind
+from animal_clf.scraping.fetch import Fetcher, Limits, for_each, sweep_parts
+from animal_clf.scraping.throttle import read_retry_after
 from servers import (PhotoServer, SearchProxy, cut_short, draw_photo, dripping, endless, hanging_up, in_turn, photo_bytes, sending, sending_raw, serving,
                      silent)
 
@@ -415,7 +416,7 @@ def test_cancelled_at_once(photo_server, tmp_path):
 killed = """
 import asyncio, sys
 from pathlib import Path
-from animal_clf.fetch import *
+from animal_clf.scraping.fetch import *
 async def run():
     async with Fetcher(Limits(private=True)) as fetcher: await fetcher.fetch(sys.argv[1], Path(sys.argv[2])/'fox')
 asyncio.run(run())
@@ -475,5 +476,5 @@ def test_limits_are_checked(options):
     with pytest.raises(SettingsError): Limits(**options)
 
 def test_importing_is_fast():
-    code = 'import sys; import animal_clf.fetch; print(*{"aiohttp", "pandas", "torch", "fastai"} & set(sys.modules))'
+    code = 'import sys; import animal_clf.scraping.fetch; print(*{"aiohttp", "pandas", "torch", "fastai"} & set(sys.modules))'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout.strip() == ''

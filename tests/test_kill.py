@@ -3,10 +3,10 @@ import hashlib, random, signal, subprocess, sys, time
 from functools import partial
 from pathlib import Path
 import pytest
-from animal_clf.core import find_photos
-from animal_clf.decoder import Decoders
-from animal_clf.download import collect, Limits, verify
-from animal_clf.manifest import read_manifest
+from animal_clf.core.files import find_photos
+from animal_clf.scraping.decode import Decoders
+from animal_clf.scraping.download import collect, Limits, verify
+from animal_clf.data.manifest import read_manifest
 from servers import PhotoServer, draw_scene, photo_bytes, serving
 
 here = Limits(private=True, tries=1)
@@ -21,7 +21,7 @@ def snapshot(folder):
 
 deadly_decoder = """
 import os, sys, time
-if 'animal_clf.decoder' in ' '.join(sys.orig_argv):     # only in the processes that decode
+if 'animal_clf.scraping.decode' in ' '.join(sys.orig_argv):     # only in the processes that decode
     from PIL import Image
     def accept(head):
         if b'CRASH' in head: os.abort()
@@ -37,8 +37,8 @@ def deadly(tmp_path, monkeypatch):
     (tmp_path/'site'/'sitecustomize.py').parent.mkdir()
     (tmp_path/'site'/'sitecustomize.py').write_text(deadly_decoder)
     monkeypatch.setenv('PYTHONPATH', str(tmp_path/'site'))
-    monkeypatch.setattr('animal_clf.download.Decoders', partial(Decoders, limit_s=1.5))
-    monkeypatch.setattr('animal_clf.photos.Decoders', partial(Decoders, limit_s=1.5))
+    monkeypatch.setattr('animal_clf.scraping.download.Decoders', partial(Decoders, limit_s=1.5))
+    monkeypatch.setattr('animal_clf.scraping.resize.Decoders', partial(Decoders, limit_s=1.5))
 
 def deadly_photo(what): return b'\xff\xd8\xff\xe0' + what.encode() + bytes(100)
 
@@ -63,7 +63,7 @@ def test_verify_survives_them_too(deadly, tmp_path):
 def test_decoders_do_not_outlive_a_killed_program(tmp_path):
     import psutil
     draw_scene(0).save(tmp_path/'a.jpg')
-    code = f"from animal_clf.decoder import Decoders; import time; d = Decoders(1); d.look_at({str(tmp_path/'a.jpg')!r}); print(d.children[0].process.pid, flush=True); time.sleep(60)"
+    code = f"from animal_clf.scraping.decode import Decoders; import time; d = Decoders(1); d.look_at({str(tmp_path/'a.jpg')!r}); print(d.children[0].process.pid, flush=True); time.sleep(60)"
     program = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
     child = psutil.Process(int(program.stdout.readline()))
     program.kill()
@@ -71,14 +71,14 @@ def test_decoders_do_not_outlive_a_killed_program(tmp_path):
     child.wait(5)
 
 def test_decoders_do_not_load_what_they_do_not_need():
-    code = "import sys, animal_clf.decoder; print(sorted({'torch', 'fastai', 'pandas', 'aiohttp', 'httpx', 'matplotlib'} & set(sys.modules)))"
+    code = "import sys, animal_clf.scraping.decode; print(sorted({'torch', 'fastai', 'pandas', 'aiohttp', 'httpx', 'matplotlib'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout == '[]\n'
 
 
 # --- killed programs
 
 program = """
-from animal_clf.download import collect, Limits                  # no `if __name__ == '__main__'`: people don't write it
+from animal_clf.scraping.download import collect, Limits                  # no `if __name__ == '__main__'`: people don't write it
 def search(term):
     for i in range(0, 40, 8): yield [dict(url=f'{site}/{{term}}/{{j}}.jpg', query=term) for j in range(i, i+8)]
 collect(['fox', 'wolf', 'seal'], 14, {folder!r}, '', 200, search, Limits(private=True, tries=1, workers=6, per_host=6))

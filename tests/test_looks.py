@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np, pytest
 from PIL import Image, ImageOps
-from animal_clf.core import SettingsError
-from animal_clf.duplicates import find_candidates, find_copies, group_copies
-from animal_clf.looks import get_looks, look_at
-from animal_clf.sample import draw_animal
+from animal_clf.core.files import SettingsError
+from animal_clf.vision.duplicates import find_candidates, find_copies, group_copies
+from animal_clf.vision.image_stats import get_looks, look_at
+from animal_clf.synthetic.animals import draw_animal
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path, monkeypatch):

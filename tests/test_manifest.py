@@ -1,9 +1,8 @@
 """The manifest and its journal: damaged tables, kills at every byte, files that move"""
 import csv, json, random, sys
 import pytest
-from animal_clf.core import DataError, FileError, SettingsError
-from animal_clf.manifest import (check_class, count_rows, Journal, manifest_columns, new_row, put_back, read_manifest,
-                                 set_aside, write_manifest)
+from animal_clf.core.files import DataError, FileError, SettingsError
+from animal_clf.data.manifest import check_class, count_rows, Journal, manifest_columns, new_row, put_back, read_manifest, set_aside, write_manifest
 
 def row_of(i, **values): return new_row(**{'class': 'fox'}, **{'url': f'https://photos.example/{i}.jpg', 'status': 'found'} | values)
 def files_under(folder): return sorted(o.relative_to(folder).as_posix() for o in folder.rglob('*') if o.is_file())
@@ -212,7 +211,7 @@ def test_a_kill_between_the_line_and_the_move(tmp_path, monkeypatch, url, raw):
     for change,place in [(lambda o,j: set_aside(o, tmp_path, 'blurred', 'yes', j), 'set-aside/blurred/fox/a.jpg'), (lambda o,j: put_back(o, tmp_path, j), path)]:
         rows = read_manifest(tmp_path)
         with Journal(tmp_path) as journal, monkeypatch.context() as m:
-            m.setattr('animal_clf.manifest._move', killed)
+            m.setattr('animal_clf.data.manifest._move', killed)
             with pytest.raises(KeyboardInterrupt): change(rows[1], journal)
         assert not (tmp_path/place).exists()
         with Journal(tmp_path): rows = read_manifest(tmp_path)                 # the next run

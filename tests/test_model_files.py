@@ -4,14 +4,14 @@ from pathlib import Path
 from shutil import copytree
 
 import numpy as np, pandas as pd, pytest, torch
-from animal_clf.core import ModelFileError
-from animal_clf.data import read_data
-from animal_clf.known import Known
-from animal_clf.loaders import make_dls
-from animal_clf.model_file import Trained, load_model, read_info, read_log, save_model, save_test
-from animal_clf.nearness import Nearness
-from animal_clf.network import create_learner
-from animal_clf.sample import draw_sample
+from animal_clf.core.files import ModelFileError
+from animal_clf.data.splits import read_data
+from animal_clf.training.open_set import Known
+from animal_clf.data.block import make_dls
+from animal_clf.training.model_file import Trained, load_model, read_info, read_log, save_model, save_test
+from animal_clf.training.nearness import Nearness
+from animal_clf.training.learner import create_learner
+from animal_clf.synthetic.animals import draw_sample
 from commands import fails
 from files import contents, read
 from safetensors.torch import load_file, save
@@ -198,8 +198,8 @@ def test_the_bomb_goes_off_where_it_is_unpickled():
 _measured = '''
 import json, re, sys
 from pathlib import Path
-from animal_clf.core import ModelFileError
-from animal_clf.model_file import load_model
+from animal_clf.core.files import ModelFileError
+from animal_clf.training.model_file import load_model
 load_model(Path('models')/'good')
 memory = lambda name: int(re.search(name + r':\\s+(\\d+)', Path('/proc/self/status').read_text())[1])/1024
 grown = {}

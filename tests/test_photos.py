@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from PIL import Image, ImageOps
-from animal_clf.core import find_photos, open_photo
+from animal_clf.core.files import find_photos, open_photo
 
 photos = Path(os.environ.get('ANIMAL_CLF_PHOTOS', ''))
 pytestmark = pytest.mark.skipif(not os.environ.get('ANIMAL_CLF_PHOTOS') or not photos.is_dir(), reason='set ANIMAL_CLF_PHOTOS to a folder of photos')
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.skipif(not os.environ.get('ANIMAL_CLF_PHOTOS') or not p
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     "30 photos to train on and 10 to test with of each class, named by a table; nothing is copied"
-    from animal_clf.data import read_data
+    from animal_clf.data.splits import read_data
     folder = tmp_path_factory.mktemp('photos')
     rows = [(o, c.name, split) for split,n in dict(train=30, test=10).items() for c in sorted((photos/'ten-animals'/split).iterdir()) for o in find_photos(c)[:n]]
     pd.DataFrame(rows, columns=['path', 'label', 'split']).to_csv(folder/'table.csv', index=False)
@@ -26,7 +26,7 @@ def trained(data, tmp_path_factory):
         yield train(data, 'head', 'tf_efficientnet_lite0')
 
 def test_a_head_on_300_photos_is_right_on_most_test_photos(data, trained):
-    from animal_clf.evaluate import evaluate
+    from animal_clf.evaluation.evaluate import evaluate
     result = evaluate(trained.learn, data.split('test'), data.photos[data.photos.split != 'test'])
     assert len(data.classes) == 10 and result.metrics['n_test'] == 100 and result.leaks == []
     assert result.metrics['accuracy'] > .85, result.line()
@@ -34,8 +34,8 @@ def test_a_head_on_300_photos_is_right_on_most_test_photos(data, trained):
 def test_fastai_and_our_own_pass_see_the_same_photos(data, trained):
     "The validation set through fastai's `DataLoaders` and through `get_features`"
     import torch
-    from animal_clf.loaders import make_dls
-    from animal_clf.features import get_features
+    from animal_clf.data.block import make_dls
+    from animal_clf.vision.features import get_features
     from animal_clf.learner import create_learner, get_backbone
     learn = create_learner(make_dls(data, num_workers=0), 'tf_efficientnet_lite0')
     backbone = get_backbone(learn)
@@ -48,7 +48,7 @@ def test_fastai_and_our_own_pass_see_the_same_photos(data, trained):
     assert ((theirs*ours).sum(1) > .98*np.linalg.norm(theirs, axis=1)*np.linalg.norm(ours, axis=1)).all()
 
 def test_engines_agree_on_the_labels(data, trained):
-    from animal_clf.features import get_features
+    from animal_clf.vision.features import get_features
     from animal_clf.learner import get_backbone, get_probabilities
     paths, backbone = data.split('test').path, get_backbone(trained.learn)
     exact, fast = (get_probabilities(trained.learn, get_features(paths, backbone, **o).values) for o in (dict(engine='torch', precision='fp32'), {}))

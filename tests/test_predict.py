@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd, psutil, pytest
 from commands import done, fails
 
-from animal_clf.data import read_data
+from animal_clf.data.splits import read_data
 from animal_clf.learner import load_model, save_model, train
-from animal_clf.predict import Predictor
-from animal_clf.sample import draw_sample
-from animal_clf.stream import find_paths, write_predictions
+from animal_clf.inference.predictor import Predictor
+from animal_clf.synthetic.animals import draw_sample
+from animal_clf.inference.bulk import find_paths, write_predictions
 
 pytestmark = pytest.mark.usefixtures('empty_folder')
 
@@ -102,7 +102,7 @@ def workers(): return [o for o in psutil.process_iter(['cmdline']) if 'MapWorker
 @pytest.mark.slow
 def test_a_killed_ray_worker_costs_no_row_and_doubles_none(model, drawn):
     ray = pytest.importorskip('ray')
-    from animal_clf.spread import SpreadPredictor
+    from animal_clf.inference.spread import SpreadPredictor
     photos = [str(o) for o in itertools.islice(itertools.cycle(find_paths(drawn)), 4000)]
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:

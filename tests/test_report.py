@@ -8,11 +8,11 @@ from PIL import Image, ImageOps
 from scipy.special import softmax
 from scipy.stats import binom
 
-from animal_clf.cli import main
-from animal_clf.comparison import difference_interval, mcnemar_test
-from animal_clf.core import find_photos
-from animal_clf.metrics import bootstrap_interval, compute_metrics, tabulate_classes, wilson_interval
-from animal_clf.sample import draw_animal, draw_sample
+from animal_clf.cli.main import main
+from animal_clf.evaluation.compare import difference_interval, mcnemar_test
+from animal_clf.core.files import find_photos
+from animal_clf.evaluation.metrics import bootstrap_interval, compute_metrics, tabulate_classes, wilson_interval
+from animal_clf.synthetic.animals import draw_animal, draw_sample
 from commands import done, fails
 from files import read
 
@@ -29,7 +29,7 @@ def plain(monkeypatch):
     "Reports without pictures, which take most of the time, where nobody looks at them"
     file = io.BytesIO()
     Image.new('RGB', (1, 1)).save(file, 'PNG')
-    monkeypatch.setattr('animal_clf.report.draw_pictures', lambda *_: {f'{o}.png': file.getvalue() for o in ('confusion', 'confusion_shares', 'reliability', 'curves')})
+    monkeypatch.setattr('animal_clf.evaluation.report.draw_pictures', lambda *_: {f'{o}.png': file.getvalue() for o in ('confusion', 'confusion_shares', 'reliability', 'curves')})
 
 def answers_of(model): return pd.read_csv(Path(model)/'report'/'answers.csv', keep_default_na=False, encoding_errors='surrogateescape')
 def evaluate(model, data): return json.loads(done('evaluate', model, '--data', data, '--json'))
@@ -261,7 +261,9 @@ def test_bootstrap_intervals_are_those_of_redrawn_photos(name):
 @pytest.fixture(scope='module')
 def probabilities(trained, data, cache):
     "float (N, 3) of the test photos, by the rooms themselves, at the model's temperature and at 1"
-    from animal_clf import evaluate, learner, test_set
+    from animal_clf.evaluation import evaluate
+    from animal_clf import learner
+    from animal_clf.evaluation import holdout as test_set
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('ANIMAL_CLF_CACHE', str(cache))
         learn, seen = learner.load_model(trained[0]), test_set.read_trained(trained[0])
@@ -286,7 +288,7 @@ def test_the_report_holds_the_numbers_of_its_answers(trained, probabilities, pla
 
 def test_imagenet_by_name_is_compared_by_mcnemar(trained):
     from statsmodels.stats.contingency_tables import mcnemar
-    from animal_clf.imagenet import answer_by_name
+    from animal_clf.vision.imagenet import answer_by_name
     model, report = trained
     answers = answers_of(model)
     guessed = np.array(report['classes'])[answer_by_name(list(answers.path), report['classes']).values.argmax(1)] == answers.label
@@ -522,7 +524,9 @@ def test_json_is_json_in_any_terminal(strange):
 
 def case_of(p, truth, trained=(100, 100, 100), valid=None, imagenet=None):
     "A `Case` with these probabilities and no files behind it"
-    from animal_clf import checks, evaluate, learner
+    from animal_clf.evaluation import checks
+    from animal_clf.evaluation import evaluate
+    from animal_clf import learner
     classes, right = [f'class {i}' for i in range(p.shape[1])], p.argmax(1) == truth
     answers = pd.DataFrame(dict(path=[f'{i}.jpg' for i in range(len(truth))], sha256=[f'{i:x}' for i in range(len(truth))], label=[classes[i] for i in truth], answer=[classes[i] for i in p.argmax(1)], right=right))
     seen = pd.DataFrame([(f'seen {c} {i}.jpg', c, 'valid' if i % 5 == 0 else 'train', f'{c} {i}') for c,n in zip(classes, trained) for i in range(n*5//4)], columns=['path', 'label', 'split', 'sha256'])
@@ -537,13 +541,13 @@ def sure(n, n_wrong, p=.97):
     return np.where(np.eye(3, dtype=bool)[answers], p, (1 - p)/2), truth
 
 def test_nothing_is_told_about_a_result_without_fault():
-    from animal_clf.checks import fill_checklist, find_warnings
+    from animal_clf.evaluation.checks import fill_checklist, find_warnings
     case = case_of(*sure(600, 18), valid=.98, imagenet=dict(accuracy=.8, p=1e-9))
     assert find_warnings(case) == []
     assert 'not done' in set(fill_checklist(case).status)       # nobody has everything
 
 def test_each_doubt_begins_where_it_should():
-    from animal_clf.checks import count_needed, find_warnings
+    from animal_clf.evaluation.checks import count_needed, find_warnings
     told = lambda words, *args, **kwargs: any(words in o for o in find_warnings(case_of(*args, **kwargs)))
     enough = count_needed(.97)
     assert np.subtract(*wilson(.97*enough, enough)[::-1]) <= .05 < np.subtract(*wilson(.97*(enough-1), enough-1)[::-1])

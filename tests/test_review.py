@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from animal_clf.core import DataError, FileError, SettingsError
-from animal_clf.decisions import drop_photos, read_decisions, restore_photos
-from animal_clf.findings import finding_columns, list_decisions, write_decisions
-from animal_clf.manifest import Journal, new_row, read_manifest, write_manifest
-from animal_clf.review import ReviewWidget, write_review
-from animal_clf.sample import draw_sample
+from animal_clf.core.files import DataError, FileError, SettingsError
+from animal_clf.cleaning.quarantine import drop_photos, read_decisions, restore_photos
+from animal_clf.cleaning.issues import finding_columns, list_decisions, write_decisions
+from animal_clf.data.manifest import Journal, new_row, read_manifest, write_manifest
+from animal_clf.cleaning.review import ReviewWidget, write_review
+from animal_clf.synthetic.animals import draw_sample
 
 hostile_names = ['"><script>alert(1)<', "it's.jpg", 'two\nlines.jpg', 'tab\tand\rreturn.jpg', 'comma, "quoted"; semi.jpg', '=1+1.jpg', 'caf\udce9.jpg',
                  '白い狐.jpg', ' space .jpg', 'a&amp;b.jpg', r'back\slash.jpg', r'looks\xe9like.jpg', '${x}`y`.jpg', '-rf.jpg', 'x'*240 + '.jpg', '\u2028line.jpg', '\x85next.jpg']
@@ -189,7 +189,7 @@ def test_the_widget_says_what_it_needs(tmp_path, monkeypatch):
 _dropper = '''
 import os, sys, time
 import pandas as pd
-import animal_clf.decisions as d
+import animal_clf.cleaning.quarantine as d
 rename = os.rename
 def slow(old, new):
     time.sleep(.004)

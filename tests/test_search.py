@@ -1,9 +1,9 @@
 """The real search client against a local stand-in for DuckDuckGo and Bing"""
 import os, subprocess, sys, time, types
 import pytest
-from animal_clf.core import SearchError, SettingsError
-from animal_clf import search as room
-from animal_clf.search import NoNetworkError, NothingFoundError, RateLimitError, find_pages, licenses, search_images, web_engines
+from animal_clf.core.files import SearchError, SettingsError
+from animal_clf.scraping import search as room
+from animal_clf.scraping.search import NoNetworkError, NothingFoundError, RateLimitError, find_pages, licenses, search_images, web_engines
 from servers import photo_hits
 
 
@@ -216,5 +216,5 @@ def test_the_real_old_package(monkeypatch, search_proxy):
 
 def test_importing_is_fast():
     "The shell command imports this module on every call"
-    code = 'import sys; import animal_clf.search, animal_clf.download; print(*{"ddgs", "httpx", "pandas", "torch", "fastai"} & set(sys.modules))'
+    code = 'import sys; import animal_clf.scraping.search, animal_clf.scraping.download; print(*{"ddgs", "httpx", "pandas", "torch", "fastai"} & set(sys.modules))'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True, env=dict(os.environ)).stdout.strip() == ''

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from animal_clf.desk import load_app_model
-from animal_clf.sample import draw_animal
-from animal_clf.uploads import UploadLimits
+from animal_clf.app.service import load_app_model
+from animal_clf.synthetic.animals import draw_animal
+from animal_clf.app.uploads import UploadLimits
 from apps import animal, chunk, encode, form, make_model, png, post, request, running, talk
 from files import contents
 
@@ -141,7 +141,7 @@ def app(cache, tmp_path_factory):
     folder = make_model(tmp_path_factory.mktemp('made'), cache)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('ANIMAL_CLF_CACHE', str(cache))
-        patch.setattr('animal_clf.app._Protocol.patience_s', 1)
+        patch.setattr('animal_clf.app.server._Protocol.patience_s', 1)
         with running(load_app_model(folder), limits) as desk:
             desk.folder = folder
             yield desk

@@ -39,7 +39,7 @@ def hub(weights_bytes, monkeypatch, tmp_path):
 def no_hub(monkeypatch, tmp_path): use_hub(monkeypatch, 'http://127.0.0.1:9', tmp_path)
 
 def load(name=arch):
-    from animal_clf.backbone import load_weights
+    from animal_clf.vision.backbone import load_weights
     return load_weights(name)
 
 def same(one, other):
@@ -48,7 +48,7 @@ def same(one, other):
 
 def refused(match='', name=arch):
     "The `WeightsError` that `load` raises, in one line"
-    from animal_clf.core import WeightsError
+    from animal_clf.core.files import WeightsError
     with pytest.raises(WeightsError, match=match) as e: load(name)
     assert '\n' not in str(e.value)
     return str(e.value)
@@ -86,7 +86,7 @@ def test_fetched_once_then_from_the_cache_even_when_the_hub_is_gone(hub, tensors
 
 def test_the_backbone_has_the_fetched_weights(hub, tensors):
     import torch
-    from animal_clf.backbone import load_backbone
+    from animal_clf.vision.backbone import load_backbone
     body = load_backbone(arch).module.state_dict()
     assert len(body) == len(tensors) - 2 and all(torch.equal(body[k], tensors[k]) for k in body)   # all but fc
 
@@ -184,7 +184,7 @@ def test_names_in_another_order_are_never_mixed_up(no_hub, cache):
     "safetensors sorts by name, so there the order says nothing: `blocks.10` comes before `blocks.2`, and all blocks have the same shapes"
     import timm, torch
     from safetensors.torch import save
-    from animal_clf.core import WeightsError
+    from animal_clf.core.files import WeightsError
     name = 'vit_tiny_patch16_224'
     theirs = timm.create_model(name).state_dict()
     theirs = {k: torch.full_like(v, i) for i,(k,v) in enumerate(theirs.items())}

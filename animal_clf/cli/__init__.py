@@ -1,0 +1,2 @@
+"""The shell command: `animal_clf.cli:main` is its entry point"""
+from .main import main
