@@ -13,7 +13,8 @@ from .training.loop import Run
 from .training.model_file import Trained, count_tests, load_model, read_log, save_model, save_test
 from .training.model_info import ModelInfo, read_info
 from .training.recipes import Head, Recipe, get_recipe, recipes
-from .training.train import check_photos_to_train, check_training, find_known, train
+from .training.train import check_photos_to_train, check_training, train
+from .training.open_set import find_known
 
 # %% ../nbs/learner.ipynb #face0003
 _all_ = ['Head', 'Learner', 'ModelInfo', 'Recipe', 'Run', 'Trained', 'check_photos_to_train', 'check_training', 'count_tests', 'create_learner', 'find_known', 'get_backbone', 'get_probabilities', 'get_recipe', 'load_model', 'read_info', 'read_log', 'recipes', 'save_model', 'save_test', 'train']

@@ -59,7 +59,7 @@ def bundled_pictures():
 def animal_row(source, scratch, seed, pictures, name):
     "Pictures without an animal among the photos: how many are found, and how many photos are accused"
     from animal_clf.cleaning.detect import find_faults
-    from animal_clf.core.files import open_photo
+    from animal_clf.core.images import open_photo
     from animal_clf.cleaning.corruptions import plant_faults
     pictures = [o for o in pictures if min(open_photo(o).size) >= 64]
     folder = shutil.copytree(source, scratch/f'animals{seed}{name}')
@@ -85,7 +85,7 @@ def quality_rows(source, scratch, seed, n):
 def alter(path, rng):
     "Another photo made of the one at `path`: half to nine tenths of it, perhaps mirrored, lighter or darker"
     from PIL import Image, ImageEnhance, ImageOps
-    from animal_clf.core.files import open_photo
+    from animal_clf.core.images import open_photo
     img = open_photo(path)
     w, h = (int(o*rng.uniform(.5, .9)) for o in img.size)
     left, top = rng.integers(0, img.width-w+1), rng.integers(0, img.height-h+1)

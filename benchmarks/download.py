@@ -79,14 +79,15 @@ def fetch_with_fastai(urls, folder, workers, patience_s):
 def fetch_with_download(urls, folder, workers, patience_s):
     "The whole of `animal_clf.scraping.download.download`, the manifest included"
     from animal_clf.scraping.download import download
-    from animal_clf.scraping.fetch import Limits
+    from animal_clf.scraping.throttle import Limits
     import aiohttp
     yield
     yield count(download([{'class': 'fox', 'url': o} for o in urls], folder, limits=Limits(private=True, workers=workers, connect_s=patience_s, first_byte_s=patience_s)))
 
 def fetch_with_fetcher(urls, folder, workers, patience_s):
     "`animal_clf.scraping.fetch` alone"
-    from animal_clf.scraping.fetch import Fetcher, Limits, for_each
+    from animal_clf.scraping.fetch import Fetcher, for_each
+    from animal_clf.scraping.throttle import Limits
     import aiohttp
     yield
     answers = []

@@ -49,7 +49,8 @@ def late(route, seconds):
 program = """
 import json, sys
 from functools import partial
-from animal_clf.scraping.download import Limits, collect
+from animal_clf.scraping.throttle import Limits
+from animal_clf.scraping.download import collect
 from animal_clf.scraping.search import find_pages
 place = json.loads(sys.argv[1])
 search = partial(find_pages, proxy=place['proxy'], verify=place['ca_file'])

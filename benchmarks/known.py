@@ -22,16 +22,18 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
 
-from animal_clf.vision.backbone import load_backbone, offline_arch
-from animal_clf.training.calibration import calibration_error, chance_error, fit_temperature, soften
-from animal_clf.core.files import find_photos
+from animal_clf.vision.backbone import load_backbone
+from animal_clf.core.settings import offline_arch
+from animal_clf.evaluation.metrics import calibration_error, chance_error
+from animal_clf.training.calibration import fit_temperature, soften
+from animal_clf.core.images import find_photos
 from animal_clf.data.splits import read_data
 from animal_clf.vision.features import get_features
 from animal_clf.vision.imagenet import compute_animal_odds, get_imagenet_probabilities
 from animal_clf.training.open_set import average_classes, choose_limit, score_known
 from animal_clf.learner import load_model, save_model, train
 from animal_clf.inference.lookalike import find_lookalikes, find_primates, measure_spread
-from animal_clf.training.nearness import fit_nearness
+from animal_clf.training.open_set import fit_nearness
 from animal_clf.inference.predictor import predict_photos
 
 # --- scores: each takes features, ImageNet's probabilities and labels of the training photos, and gives a function of others'

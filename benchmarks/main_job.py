@@ -24,8 +24,9 @@ def rates(folder):
     "Photos a second through features (decoding included) and through the network alone, and GFLOP/s of a matrix product"
     os.environ['ANIMAL_CLF_CACHE'] = tempfile.mkdtemp()
     import numpy as np, torch
-    from animal_clf.vision.backbone import create_engine, load_backbone
-    from animal_clf.data.splits import find_rows
+    from animal_clf.vision.engines import create_engine
+    from animal_clf.vision.backbone import load_backbone
+    from animal_clf.data.folders import find_rows
     from animal_clf.vision.features import get_features
     backbone, paths = load_backbone('tf_efficientnet_lite0'), find_rows(folder).path
     start = time.perf_counter(); get_features(paths, backbone); features = len(paths)/(time.perf_counter()-start)

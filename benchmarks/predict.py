@@ -16,7 +16,7 @@ warnings.filterwarnings('ignore')
 
 def make_model(photos, arch, folder, mirror):
     "A model folder; its answers are fastai's where `mirror` is off"
-    from animal_clf.vision.backbone import offline_arch
+    from animal_clf.core.settings import offline_arch
     from animal_clf.data.splits import read_data
     from animal_clf.learner import Trained, create_learner, save_model, train
     from animal_clf.data.block import make_dls

@@ -30,7 +30,7 @@ def same_class(points, classes):
 
 def run_one(package, n, dims, n_classes):
     "Lay out, and what it took, as JSON on stdout"
-    from animal_clf.vision.features import compute_tsne
+    from animal_clf.vision.tsne import compute_tsne
     values, classes = make_features(n, dims, n_classes)
     start = time.perf_counter()
     points = compute_tsne(values, exact_to=0 if package == 'opentsne' else n)
@@ -60,7 +60,7 @@ def main():
     parser.add_argument('--one', nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one: return run_one(args.one[0], int(args.one[1]), args.dims, args.classes)
-    from animal_clf.vision.features import has_fast_tsne
+    from animal_clf.vision.tsne import has_fast_tsne
     if args.opentsne and not has_fast_tsne(): sys.exit("openTSNE is not installed: pip install 'animal-clf[tsne]', or --opentsne without numbers")
     rows = []
     for package in ('sklearn', 'opentsne'):

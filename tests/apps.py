@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from animal_clf.app.server import _listen, create_app, create_server
-from animal_clf.vision.backbone import offline_arch
+from animal_clf.core.settings import offline_arch
 from animal_clf.data.splits import read_data
 from animal_clf.app.service import Desk
 from animal_clf.learner import save_model, train

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from animal_clf.app.server import _host_of, _hosts, _same_host
+from animal_clf.app.security import _host_of, _hosts, _same_host
 from animal_clf.app.batching import Room
 from animal_clf.app.service import load_app_model
 from animal_clf.synthetic.people import draw_person
@@ -274,7 +274,7 @@ def test_a_model_of_an_earlier_version(folder, cache, monkeypatch):
         assert 'can not tell what is none' in html and 'class="verdict">fox' in html and 'speaks for fox' in html
 
 def test_a_network_without_a_map(model, app, monkeypatch):
-    from animal_clf.core.files import SettingsError
+    from animal_clf.core.settings import SettingsError
     def refuse(*args): raise SettingsError('a VisionTransformer', 'a map', 'none')
     monkeypatch.setattr('animal_clf.app.service.compute_gradcam', refuse)
     status, _, body = talk(app.port, post(('fox.jpg', animal()), path='/why'))

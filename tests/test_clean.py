@@ -7,7 +7,7 @@ import numpy as np, pandas as pd, pytest
 from PIL import Image, ImageOps
 from animal_clf.cleaning.detect import Collection, find_duplicates, find_faults
 from animal_clf.cli.main import main
-from animal_clf.core.files import find_photos
+from animal_clf.core.images import find_photos
 from animal_clf.cleaning.corruptions import copy_faults, plant_faults
 from animal_clf.cleaning.issues import finding_columns, finding_kinds
 from animal_clf.data.folders import find_rows

@@ -8,7 +8,8 @@ import pandas as pd, pytest
 from lxml.html import fromstring
 from PIL import Image
 from animal_clf.cli.main import main
-from animal_clf.core.files import find_photos, read_settings
+from animal_clf.core.images import find_photos
+from animal_clf.core.settings import read_settings
 from animal_clf.scraping.download import collect
 from animal_clf.synthetic.animals import draw_animal, draw_sample
 from animal_clf.scraping.search import find_pages, licenses
@@ -482,7 +483,7 @@ def test_one_class_is_refused_before_anything_is_searched(web):
     assert web.asked == [] and contents('.') == {}
 
 def test_other_classes_go_to_another_folder(monkeypatch):
-    from animal_clf.cli.main import _name_of
+    from animal_clf.cli.train import _name_of
     assert _name_of(('polar', 'bear-cub')) != _name_of(('polar-bear', 'cub'))
 
 

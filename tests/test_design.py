@@ -1,5 +1,5 @@
 """The house rules of the design that a machine can check"""
-import ast, re
+import ast, re, subprocess, sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,7 @@ root = Path(__file__).parent.parent
 package = root/'animal_clf'
 # Which rooms a room may import besides itself: data only moves to the right
 floors = dict(core='', synthetic='core', vision='core', data='core vision', scraping='core data', cleaning='core vision data',
-              training='core vision data', evaluation='core vision data training', inference='core vision data training evaluation',
+              training='core vision data', evaluation='core vision data training', inference='core vision data training',
               app='core synthetic vision training evaluation inference',
               cli='core synthetic vision data scraping cleaning training evaluation inference app',
               learner='training')
@@ -60,3 +60,20 @@ def public_functions():
 def test_public_names_have_a_one_line_docstring(definition):
     doc = ast.get_docstring(definition)
     assert doc and '\n' not in doc
+
+_no_torch = '''
+import importlib, sys
+class Refuse:
+    "Makes packages unimportable, as where they are not installed"
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {'torch', 'torchvision', 'timm', 'fastai', 'pandas', 'matplotlib'}: raise ModuleNotFoundError(f'no {name} here', name=name)
+sys.meta_path.insert(0, Refuse())
+importlib.import_module('animal_clf.' + sys.argv[1])
+'''
+
+@pytest.mark.parametrize('module', ('vision.engines', 'vision.features', 'vision.imagenet', 'vision.image_stats', 'vision.duplicates', 'training.recipes',
+                                    'training.calibration', 'training.open_set', 'training.model_info', 'inference.predictor',
+                                    *(o for o in modules if room_of(o) == 'core')))
+def test_what_answers_imports_no_pytorch(module):
+    "Whoever only asks a model shall not have to install PyTorch: these load it, if at all, when they are called"
+    subprocess.run([sys.executable, '-c', _no_torch, module], check=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from animal_clf.core.files import SettingsError
+from animal_clf.core.settings import SettingsError
 from animal_clf.training.distributed import agree, alone, is_main, main_first, n_processes, share_training
 from animal_clf.synthetic.animals import draw_sample
 
@@ -12,7 +12,8 @@ from animal_clf.synthetic.animals import draw_sample
 def create(photos):
     "A network that learns fast, on photos that are the same each time they are looked at"
     from fastai.vision.all import BnFreeze, CrossEntropyLossFlat, F1Score, ImageDataLoaders, Learner, Normalize, Resize, error_rate, nn, params
-    from animal_clf.vision.backbone import load_backbone, offline_arch
+    from animal_clf.vision.backbone import load_backbone
+    from animal_clf.core.settings import offline_arch
     backbone = load_backbone(offline_arch)
     dls = ImageDataLoaders.from_folder(photos, valid_pct=.24, seed=1, item_tfms=Resize(96, method='squish'),
                                        batch_tfms=Normalize.from_stats(backbone.mean, backbone.std, cuda=False), bs=16, num_workers=0, device='cpu')

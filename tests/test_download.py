@@ -8,9 +8,12 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from animal_clf.core.files import DataError, FileError, find_photos, natural_key, open_photo, SettingsError
+from animal_clf.core.settings import DataError, FileError, SettingsError
+from animal_clf.core.images import find_photos, natural_key, open_photo
 from animal_clf.scraping.decode import Decoders
-from animal_clf.scraping.download import collect, download, Limits, resize, verify
+from animal_clf.scraping.download import collect, download
+from animal_clf.scraping.throttle import Limits
+from animal_clf.scraping.resize import resize, verify
 from animal_clf.data.manifest import read_manifest, set_aside, write_manifest
 from animal_clf.scraping.search import find_pages, NoNetworkError, NothingFoundError, RateLimitError
 from servers import draw_photo, draw_scene, dripping, photo_bytes, photo_hits, png_of_size
@@ -118,7 +121,7 @@ def test_files_of_a_killed_run_are_adopted(photo_server, tmp_path):
 
 def test_interrupt_leaves_whole_files_and_a_manifest(photo_server, tmp_path):
     photo_server.routes.update({f'/{i}.jpg': photo_bytes(draw_photo(i)) for i in range(4)} | {f'/slow{i}.jpg': dripping(photo_bytes(draw_photo(i))) for i in range(4)})
-    code = f'from animal_clf.scraping.download import download, Limits; download([{{"class": "fox", "url": "{photo_server.url}" + o}} for o in {list(photo_server.routes)!r}], {str(tmp_path)!r}, Limits(private=True))'
+    code = f'from animal_clf.scraping.download import download; from animal_clf.scraping.throttle import Limits; download([{{"class": "fox", "url": "{photo_server.url}" + o}} for o in {list(photo_server.routes)!r}], {str(tmp_path)!r}, Limits(private=True))'
     run = subprocess.Popen([sys.executable, '-c', code], stderr=subprocess.PIPE, text=True)
     deadline = time.time() + 10
     while len(photo_server.seen) < 8 and time.time() < deadline: time.sleep(.02)
@@ -550,7 +553,7 @@ def test_files_put_under_raw_by_hand_are_left_alone(photo_server, tmp_path):
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(photo_server, tmp_path, monkeypatch):
     photo_server.routes.update({f'/fox/{i}.jpg': photo_bytes(draw_scene(i)) for i in range(20)})
-    from animal_clf.scraping import download as room
+    from animal_clf.scraping.download import download as room
     write, left = room.write_photo, [5]
     def full(path, data):
         left[0] -= 1
@@ -567,7 +570,8 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(photo_server, tmp_path, mon
 small_disk = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
-from animal_clf.scraping.download import download, Limits
+from animal_clf.scraping.download import download
+from animal_clf.scraping.throttle import Limits
 download([{'class': 'fox', 'url': %r}], %r, Limits(private=True, tries=1))
 """
 

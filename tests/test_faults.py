@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np, pytest
 from PIL import Image, ImageFilter, ImageOps
-from animal_clf.core.files import DataError, PhotoError, SettingsError, find_photos, open_photo
+from animal_clf.core.settings import DataError, PhotoError, SettingsError
+from animal_clf.core.images import find_photos, open_photo
 from animal_clf.cleaning.corruptions import copy_faults, fault_kinds, picture_faults, plant_faults
 from animal_clf.data.folders import find_rows
 from animal_clf.synthetic.animals import draw_animal, draw_sample

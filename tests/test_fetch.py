@@ -6,9 +6,10 @@ from email.utils import format_datetime
 import pytest
 from animal_clf.scraping import urls as addresses
 from animal_clf.scraping import fetch
-from animal_clf.core.files import FileError, SettingsError
+from animal_clf.core.settings import FileError, SettingsError
 from animal_clf.scraping.urls import private_kind
-from animal_clf.scraping.fetch import Fetcher, Limits, for_each, sweep_parts
+from animal_clf.scraping.fetch import Fetcher, for_each, sweep_parts
+from animal_clf.scraping.throttle import Limits
 from animal_clf.scraping.throttle import read_retry_after
 from servers import (PhotoServer, SearchProxy, cut_short, draw_photo, dripping, endless, hanging_up, in_turn, photo_bytes, sending, sending_raw, serving,
                      silent)

@@ -2,7 +2,7 @@
 from collections import Counter
 
 import numpy as np, pandas as pd, pytest
-from animal_clf.core.files import DataError
+from animal_clf.core.settings import DataError
 from animal_clf.data.splits import choose_valid, hold_out, read_data
 from animal_clf.data.folders import find_ignored, find_rows
 from animal_clf.synthetic.animals import draw_sample

@@ -3,9 +3,11 @@ import hashlib, random, signal, subprocess, sys, time
 from functools import partial
 from pathlib import Path
 import pytest
-from animal_clf.core.files import find_photos
+from animal_clf.core.images import find_photos
 from animal_clf.scraping.decode import Decoders
-from animal_clf.scraping.download import collect, Limits, verify
+from animal_clf.scraping.download import collect
+from animal_clf.scraping.throttle import Limits
+from animal_clf.scraping.resize import verify
 from animal_clf.data.manifest import read_manifest
 from servers import PhotoServer, draw_scene, photo_bytes, serving
 
@@ -78,7 +80,8 @@ def test_decoders_do_not_load_what_they_do_not_need():
 # --- killed programs
 
 program = """
-from animal_clf.scraping.download import collect, Limits                  # no `if __name__ == '__main__'`: people don't write it
+from animal_clf.scraping.download import collect
+from animal_clf.scraping.throttle import Limits                  # no `if __name__ == '__main__'`: people don't write it
 def search(term):
     for i in range(0, 40, 8): yield [dict(url=f'{site}/{{term}}/{{j}}.jpg', query=term) for j in range(i, i+8)]
 collect(['fox', 'wolf', 'seal'], 14, {folder!r}, '', 200, search, Limits(private=True, tries=1, workers=6, per_host=6))

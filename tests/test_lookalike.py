@@ -8,16 +8,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from scipy.spatial.distance import cdist
 
-from animal_clf.vision.backbone import offline_arch
+from animal_clf.core.settings import offline_arch
 from animal_clf.evaluation.checks import _warn_unknown
-from animal_clf.core.files import find_photos
+from animal_clf.core.images import find_photos
 from animal_clf.data.splits import read_data
 from animal_clf.vision.features import get_features
 from animal_clf.vision.imagenet import get_imagenet_probabilities
 from animal_clf.training.open_set import average_classes, choose_limit, score_known
 from animal_clf.learner import Trained, get_backbone, load_model, save_model, train
 from animal_clf.inference.lookalike import describe_lookalike, find_lookalikes, find_primates, measure_spread
-from animal_clf.training.nearness import fit_nearness
+from animal_clf.training.open_set import fit_nearness
 from animal_clf.synthetic.people import draw_people
 from animal_clf.inference.predictor import predict_photos
 from animal_clf.synthetic.animals import draw_sample

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np, pytest
 from PIL import Image, ImageOps
-from animal_clf.core.files import SettingsError
+from animal_clf.core.settings import SettingsError
 from animal_clf.vision.duplicates import find_candidates, find_copies, group_copies
 from animal_clf.vision.image_stats import get_looks, look_at
 from animal_clf.synthetic.animals import draw_animal

@@ -1,7 +1,7 @@
 """The manifest and its journal: damaged tables, kills at every byte, files that move"""
 import csv, json, random, sys
 import pytest
-from animal_clf.core.files import DataError, FileError, SettingsError
+from animal_clf.core.settings import DataError, FileError, SettingsError
 from animal_clf.data.manifest import check_class, count_rows, Journal, manifest_columns, new_row, put_back, read_manifest, set_aside, write_manifest
 
 def row_of(i, **values): return new_row(**{'class': 'fox'}, **{'url': f'https://photos.example/{i}.jpg', 'status': 'found'} | values)

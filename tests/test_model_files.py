@@ -4,12 +4,13 @@ from pathlib import Path
 from shutil import copytree
 
 import numpy as np, pandas as pd, pytest, torch
-from animal_clf.core.files import ModelFileError
+from animal_clf.core.settings import ModelFileError
 from animal_clf.data.splits import read_data
 from animal_clf.training.open_set import Known
 from animal_clf.data.block import make_dls
-from animal_clf.training.model_file import Trained, load_model, read_info, read_log, save_model, save_test
-from animal_clf.training.nearness import Nearness
+from animal_clf.training.model_file import Trained, load_model, read_log, save_model, save_test
+from animal_clf.training.model_info import read_info
+from animal_clf.training.open_set import Nearness
 from animal_clf.training.learner import create_learner
 from animal_clf.synthetic.animals import draw_sample
 from commands import fails
@@ -198,7 +199,7 @@ def test_the_bomb_goes_off_where_it_is_unpickled():
 _measured = '''
 import json, re, sys
 from pathlib import Path
-from animal_clf.core.files import ModelFileError
+from animal_clf.core.settings import ModelFileError
 from animal_clf.training.model_file import load_model
 load_model(Path('models')/'good')
 memory = lambda name: int(re.search(name + r':\\s+(\\d+)', Path('/proc/self/status').read_text())[1])/1024

@@ -102,7 +102,7 @@ def workers(): return [o for o in psutil.process_iter(['cmdline']) if 'MapWorker
 @pytest.mark.slow
 def test_a_killed_ray_worker_costs_no_row_and_doubles_none(model, drawn):
     ray = pytest.importorskip('ray')
-    from animal_clf.inference.spread import SpreadPredictor
+    from animal_clf.inference.bulk import SpreadPredictor
     photos = [str(o) for o in itertools.islice(itertools.cycle(find_paths(drawn)), 4000)]
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from animal_clf.core.files import DataError, FileError, SettingsError
+from animal_clf.core.settings import DataError, FileError, SettingsError
 from animal_clf.cleaning.quarantine import drop_photos, read_decisions, restore_photos
 from animal_clf.cleaning.issues import finding_columns, list_decisions, write_decisions
 from animal_clf.data.manifest import Journal, new_row, read_manifest, write_manifest

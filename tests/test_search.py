@@ -1,7 +1,7 @@
 """The real search client against a local stand-in for DuckDuckGo and Bing"""
 import os, subprocess, sys, time, types
 import pytest
-from animal_clf.core.files import SearchError, SettingsError
+from animal_clf.core.settings import SearchError, SettingsError
 from animal_clf.scraping import search as room
 from animal_clf.scraping.search import NoNetworkError, NothingFoundError, RateLimitError, find_pages, licenses, search_images, web_engines
 from servers import photo_hits

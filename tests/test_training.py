@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
 
-from animal_clf.core.files import DataError, SettingsError
+from animal_clf.core.settings import DataError, SettingsError
 from animal_clf.synthetic.animals import draw_sample
 from files import contents, read
 
@@ -446,7 +446,7 @@ def test_a_seed_gives_a_model_and_another_seed_another(clf, drawn, tmp_path, und
 
 def test_auto_with_a_budget_keeps_the_best_of_what_it_compared(clf, drawn, undisturbed):
     out = clf.done('train', '--data', drawn, '--out', 'model', '--budget', 3, *small)
-    from animal_clf.training.loop import rank_row
+    from animal_clf.training.callbacks import rank_row
     info = read('model/model.json')
     kept, = [o for o in info['choices'] if o['kept']]
     assert [o['candidate'] for o in info['choices']] == ['head', 'whole network', 'halfway']
@@ -489,7 +489,7 @@ def test_balanced_training_is_compared_by_balanced_accuracy(clf, drawn, balance,
 @pytest.mark.parametrize('recipe', ['early_stopping', 'scratch'])
 def test_patience_ends_training_and_the_best_is_kept(clf, drawn, recipe, undisturbed):
     out = clf.done('train', '--data', drawn, '--out', 'model', '--recipe', recipe, '--patience', 1, '--epochs', 12, '--lr', 1e-3, *small)
-    from animal_clf.training.loop import rank_row
+    from animal_clf.training.callbacks import rank_row
     rows = log_of('model')
     assert len(rows) < 12 and '1 epochs without a better one' in out
     best = min(rows, key=rank_row)['epoch']

@@ -48,7 +48,7 @@ def same(one, other):
 
 def refused(match='', name=arch):
     "The `WeightsError` that `load` raises, in one line"
-    from animal_clf.core.files import WeightsError
+    from animal_clf.core.settings import WeightsError
     with pytest.raises(WeightsError, match=match) as e: load(name)
     assert '\n' not in str(e.value)
     return str(e.value)
@@ -184,7 +184,7 @@ def test_names_in_another_order_are_never_mixed_up(no_hub, cache):
     "safetensors sorts by name, so there the order says nothing: `blocks.10` comes before `blocks.2`, and all blocks have the same shapes"
     import timm, torch
     from safetensors.torch import save
-    from animal_clf.core.files import WeightsError
+    from animal_clf.core.settings import WeightsError
     name = 'vit_tiny_patch16_224'
     theirs = timm.create_model(name).state_dict()
     theirs = {k: torch.full_like(v, i) for i,(k,v) in enumerate(theirs.items())}

@@ -13,5 +13,5 @@ for cell in notebook.cells: # warnings of libraries teach nothing
 text, _ = MarkdownExporter().from_notebook_node(notebook)
 note = '<!-- Made from nbs/index.ipynb by tools/make_readme.py: edit the notebook. -->\n'
 folders = '|'.join(o.name for o in (root/'nbs').iterdir() if o.is_dir())
-text = re.sub(rf'\]\((?=(?:{folders})/|\w+\.ipynb)', '](nbs/', text)   # links are relative to the notebook
+text = re.sub(rf'\]\((?=(?:{folders})[/)]|\w+\.ipynb)', '](nbs/', text)   # links are relative to the notebook
 (root/'README.md').write_text(note + text.strip() + '\n', encoding='utf8')

@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
-from ..core.files import DataError, PhotoError, SettingsError, find_photos, fit_photo, open_photo, progress, to_rgb, write_whole
+from ..core.files import write_whole
+from ..core.images import find_photos, fit_photo, open_photo, to_rgb
+from ..core.progress import progress
+from ..core.settings import DataError, PhotoError, SettingsError
 from ..data.folders import find_rows
 
 # %% ../../nbs/05_cleaning/01_corruptions.ipynb #61d61235

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from ..vision.backbone import load_backbone, offline_arch
-from ..core.files import DataError, SettingsError, progress, waiting
+from ..core.progress import progress, waiting
+from ..core.settings import DataError, offline_arch, SettingsError
+from ..vision.backbone import load_backbone
 from ..vision.duplicates import find_copies
 from ..vision.features import find_neighbours, get_features
-from .issues import finding_columns, finding_kinds, grouped_kinds
-from ..data.folders import find_rows
+from ..vision.image_stats import get_looks, Looks
 from ..vision.imagenet import compute_animal_odds
-from ..vision.image_stats import Looks, get_looks
+from ..data.folders import find_rows
+from .issues import finding_columns, finding_kinds, grouped_kinds
 
 # %% ../../nbs/05_cleaning/03_detect.ipynb #a56efe0d
 @dataclass

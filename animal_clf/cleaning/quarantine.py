@@ -14,9 +14,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.files import DataError, check_folder, photo_suffixes, progress, write_whole
-from .issues import decision_columns, finding_kinds
+from ..core.files import check_folder, write_whole
+from ..core.images import photo_suffixes
+from ..core.progress import progress
+from ..core.settings import DataError
 from ..data.manifest import Journal, read_manifest, write_manifest
+from .issues import decision_columns, finding_kinds
 
 # %% ../../nbs/05_cleaning/05_quarantine.ipynb #7c98e6a5
 def check_path(

@@ -15,8 +15,11 @@ from fastcore.basics import patch
 from fastcore.xml import (H1, H2, A, B, Body, Button, Code, Div, Fieldset, Footer, Head, Header, Html, Input, Label, Legend, Main, Meta,
                           Nav, NotStr, Noscript, Option, P, Script, Section, Select, Span, Style, Title, ft, to_xml)
 
-from ..core.files import FileError, SettingsError, check_folder, write_whole
-from .issues import check_findings, finding_kinds, grouped_kinds, list_decisions, make_img, make_thumbnail, make_thumbnails, path_text, show_findings, tell_reason, write_decisions
+from ..core.files import check_folder, path_text, write_whole
+from ..core.images import make_thumbnail, make_thumbnails
+from ..core.settings import FileError, SettingsError
+from .issues import check_findings, finding_kinds, grouped_kinds, list_decisions, make_img, show_findings, tell_reason
+from .issues import write_decisions
 
 # %% ../../nbs/05_cleaning/04_review.ipynb #b5668518
 class ReviewWidget:

@@ -19,9 +19,10 @@ from fastai.vision.augment import FlipItem, RandomResizedCrop, Resize
 from fastai.vision.core import PILImage
 from PIL import Image
 
-from ..core.files import SettingsError, fit_photo, open_photo
+from ..core.images import fit_photo, open_photo
+from ..core.settings import check_balance, SettingsError
+from .labels import weigh_classes
 from .splits import Data
-from .labels import check_balance, weigh_classes
 
 # %% ../../nbs/03_data/05_block.ipynb #58fd7708
 class Photo(PILImage):

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.files import DataError, find_photos, natural_key
-
 pd.set_option('mode.string_storage', 'python')   # where pyarrow is installed, pandas would keep text as it does, and that refuses file names that are not UTF-8
+
+from ..core.images import find_photos, natural_key
+from ..core.settings import DataError
 
 # %% ../../nbs/03_data/01_folders.ipynb #4bdeacca
 set_aside_name = 'set-aside' # Folder of the photos that are not to be used

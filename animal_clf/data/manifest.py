@@ -13,10 +13,11 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from ..core.files import DataError, FileError, SettingsError, write_whole
-
 try: import fcntl
 except ImportError: fcntl = None   # Windows
+
+from ..core.files import write_whole
+from ..core.settings import DataError, FileError, SettingsError
 
 # %% ../../nbs/03_data/02_manifest.ipynb #cf9dce75
 manifest_columns = ('class', 'query', 'url', 'page', 'title', 'engine', 'time', 'http_status', 'raw', 'path',

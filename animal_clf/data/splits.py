@@ -13,7 +13,10 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from ..core.files import DataError, PhotoError, SettingsError, hash_file, natural_key, open_photo, progress
+from ..core.files import hash_file
+from ..core.images import natural_key, open_photo
+from ..core.progress import progress
+from ..core.settings import DataError, PhotoError, SettingsError
 from ..vision.duplicates import group_copies
 from .folders import find_ignored, find_rows, is_drawn
 

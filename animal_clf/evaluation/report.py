@@ -13,15 +13,18 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.xml import H1, H2, H3, Div, P, Small, Td
 
-from .checks import Case, fill_checklist, find_warnings
-from ..core.files import PhotoError, SettingsError, open_photo, write_whole
+from ..core.files import write_whole
+from ..core.images import image_url, open_photo, thumbnail
+from ..core.settings import PhotoError, SettingsError
+from ..vision.features import find_labels, get_features
+from ..vision.tsne import choose_exemplars, describe_sample, place_photos, plot_tsne
 from ..training.curves import plot_training
+from ..training.learner import get_backbone, Learner
+from .checks import Case, fill_checklist, find_warnings
 from .evaluate import Evaluation
 from .explain import compute_gradcam, find_similar, paint_heat
-from ..vision.features import choose_exemplars, describe_sample, find_labels, get_features, place_photos, plot_tsne
-from ..training.learner import Learner, get_backbone
+from .html import make_page, photo, picture, slug, table, take_png
 from .metrics import tabulate_classes
-from .html import image_url, make_page, photo, picture, slug, table, take_png, thumbnail
 from .plots import describe_answer, find_confused_pairs, find_top_losses, plot_confusion, plot_curves, plot_reliability
 
 # %% ../../nbs/07_evaluation/09_report.ipynb #2d58427d

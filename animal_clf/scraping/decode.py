@@ -12,8 +12,11 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from ..core.files import PhotoError, SettingsError, camera_turn, hash_file, open_photo, progress
-from ..core.workers import Processes, overtime, serve_requests
+from ..core.files import hash_file
+from ..core.images import camera_turn, open_photo
+from ..core.progress import progress
+from ..core.settings import PhotoError, SettingsError
+from ..core.workers import overtime, Processes, serve_requests
 
 # %% ../../nbs/04_scraping/05_decode.ipynb #e0dfef08
 def look_at(

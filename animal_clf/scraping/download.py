@@ -15,13 +15,19 @@ from unicodedata import normalize
 
 from fastcore.basics import patch
 
+from ..core.files import check_folder
+from ..core.images import find_photos
+from ..core.progress import progress
+from ..core.settings import DataError, SearchError, SettingsError
+from ..data.manifest import check_class, check_url, count_rows, group_rows, Journal, manifest_columns, new_row, read_manifest
+from ..data.manifest import set_aside, settle, write_manifest
 from .candidates import Candidates, copy_reason
-from ..core.files import DataError, SearchError, SettingsError, check_folder, find_photos, progress
 from .decode import Decoders
-from .fetch import Fetcher, Limits, for_each, may_work_later, sweep_parts
-from ..data.manifest import Journal, check_class, check_url, count_rows, group_rows, manifest_columns, new_row, read_manifest, set_aside, settle, write_manifest
-from .resize import adopt_files, check_px, enter_file, enter_look, list_files, raw_files, resize, stem_of, verify, write_photo
-from .search import NoNetworkError, find_pages, licenses
+from .fetch import Fetcher, for_each, may_work_later, sweep_parts
+from .resize import adopt_files, check_px, enter_file, enter_look, list_files, raw_files, resize, stem_of, verify
+from .resize import write_photo
+from .search import find_pages, licenses, NoNetworkError
+from .throttle import Limits
 
 # %% ../../nbs/04_scraping/08_download.ipynb #60e6441a
 _all_ = ['resize', 'verify']   # the two steps after `download`

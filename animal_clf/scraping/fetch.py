@@ -17,12 +17,12 @@ from urllib.request import proxy_bypass
 import psutil
 from fastcore.basics import patch
 
-from .. import __version__
-from .urls import NameLookup, check_name, find_proxies, guard_sockets, next_url, parse_networks, tell, to_url
-from ..core.files import write_whole
-from .throttle import BadAddress, Failed, Limits, TimeUp, Turns, patience_s, read_retry_after, retried_statuses
-
 _all_ = ['Limits']
+
+from .. import __version__
+from ..core.files import write_whole
+from .throttle import BadAddress, Failed, Limits, patience_s, read_retry_after, retried_statuses, TimeUp, Turns
+from .urls import check_name, find_proxies, guard_sockets, NameLookup, next_url, parse_networks, tell, to_url
 
 # %% ../../nbs/04_scraping/04_fetch.ipynb #6c918657
 @dataclass(frozen=True)

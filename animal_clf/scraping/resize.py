@@ -15,9 +15,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..core.files import DataError, SettingsError, natural_key, write_whole
+from ..core.files import write_whole
+from ..core.images import natural_key
+from ..core.settings import DataError, SettingsError
+from ..data.manifest import check_class, free_path, group_rows, Journal, new_row, read_manifest, set_aside, settle, write_manifest
 from .decode import Decoders
-from ..data.manifest import Journal, check_class, free_path, group_rows, new_row, read_manifest, set_aside, settle, write_manifest
 
 # %% ../../nbs/04_scraping/06_resize.ipynb #2f1215e0
 def list_files(

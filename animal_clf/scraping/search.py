@@ -11,7 +11,7 @@ from functools import partial
 from itertools import count
 from urllib.parse import unquote
 
-from ..core.files import SearchError, SettingsError
+from ..core.settings import SearchError, SettingsError
 
 # %% ../../nbs/04_scraping/01_search.ipynb #1178e541
 class NothingFoundError(SearchError): "The search services answered, and have no photo for this term"

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 
+from ..core.settings import SettingsError
 from .urls import parse_networks
-from ..core.files import SettingsError
 
 # %% ../../nbs/04_scraping/03_throttle.ipynb #b609c973
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from functools import lru_cache
 from urllib.parse import quote
 from urllib.request import getproxies
 
-from ..core.files import SettingsError
+from ..core.settings import SettingsError
 
 # %% ../../nbs/04_scraping/02_urls.ipynb #995b8ce2
 def to_url(

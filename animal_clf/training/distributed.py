@@ -10,7 +10,7 @@ import atexit, os, random
 from contextlib import contextmanager
 from datetime import timedelta
 
-from ..core.files import SettingsError
+from ..core.settings import SettingsError
 
 # %% ../../nbs/06_training/06_distributed.ipynb #983e677b
 def n_processes() -> int: # 1 or more
