@@ -21,7 +21,7 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..core.images import image_url
-from ..core.progress import waiting
+from ..core.progress import status
 from ..core.settings import PhotoError, SettingsError
 from ..inference.predictor import error_row
 from .batching import Busy, Room
@@ -193,17 +193,17 @@ def create_server(
     return uvicorn.Server(uvicorn.Config(app, **usual | options))
 
 def serve(
-    folder:str|Path,       # A model folder
-    host:str='127.0.0.1',  # Address to listen on
-    port:int=5001,         # Port, 0 to 65535; 0: any that is free
-    tell=print,            # Called with the address, as soon as there is one
+    folder:str|Path,                    # A model folder
+    host:str='127.0.0.1',               # Address to listen on
+    port:int=5001,                      # Port, 0 to 65535; 0: any that is free
+    tell=print,                         # Called with the address, as soon as there is one
     limits:UploadLimits=UploadLimits(), # How much is taken from one request
-    room:Room=None         # Where requests wait; default: a new one
+    room:Room=None                      # Where requests wait; default: a new one
 ):
     "Run the web app until Ctrl-C"
     listener = _listen(host, port)
     with listener:
-        with waiting('loading the model, and looking at its training photos'): model = load_app_model(folder)
+        with status('loading the model, and looking at its training photos'): model = load_app_model(folder)
         server = create_server(create_app(Desk(model, limits, room), host))
         tell(f'http://{f"[{host}]" if ":" in host else host}:{listener.getsockname()[1]}')
         server.run(sockets=[listener])

@@ -17,7 +17,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from ..core.images import open_photo
 from ..core.settings import PhotoError, UserError
-from ..core.workers import overtime, Processes, serve_requests
+from ..core.workers import TIMEOUT_EXIT, WorkerPool, run_worker
 
 # %% ../../nbs/09_app/01_uploads.ipynb #ce15eee6
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def serve_openings(
     "Open the photos that are sent; this is what the processes of `Openers` run"
     limits = UploadLimits(**limits)
     Image.init()
-    serve_requests(lambda values, content: _try_open(content, limits), limits.memory, limits.open_s)
+    run_worker(lambda values, content: _try_open(content, limits), limits.memory, limits.open_s)
 
 def _try_open(content, limits):
     "({size}, pixels) of a photo, or ({found, expected, do}, nothing)"
@@ -228,7 +228,7 @@ def _try_open(content, limits):
     except PhotoError as e: return dict(found=e.found, expected=e.expected, do=e.do), b''
     return dict(size=img.size), img.tobytes()
 
-class Openers(Processes):
+class Openers(WorkerPool):
     "Processes that open photos; to be used in a `with`, from any number of threads"
     def __init__(self,
         n:int=2,                           # Processes, 1 or more
@@ -242,7 +242,7 @@ class Openers(Processes):
     ) -> Image.Image: # As from `open_upload`
         "Open a photo in one of the processes; `PhotoError` says why it can't be"
         answer, code = self.ask({}, content)
-        if not answer: raise PhotoError(f'it took more than {self.limits.open_s:g} s to open' if code == overtime else 'it brought the decoder down', 'a photo', 'Send another one')
+        if not answer: raise PhotoError(f'it took more than {self.limits.open_s:g} s to open' if code == TIMEOUT_EXIT else 'it brought the decoder down', 'a photo', 'Send another one')
         values, pixels = answer
         if 'size' not in values: raise PhotoError(**values)
         return Image.frombytes('RGB', values['size'], pixels)

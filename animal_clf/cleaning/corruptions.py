@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
-from ..core.files import write_whole
+from ..core.files import atomic_write
 from ..core.images import find_photos, fit_photo, open_photo, to_rgb
 from ..core.progress import progress
 from ..core.settings import DataError, PhotoError, SettingsError
@@ -218,7 +218,7 @@ def _suffix(data, photo):
 def _add(kind, host, to, data):
     "Write `data` into the folder `to` under a new name: its path"
     path = _new_path(to, f'{Path(host.path).stem}-{kind.replace("_", "-")}', _suffix(data, host.path))
-    with write_whole(path) as part: part.write_bytes(data)
+    with atomic_write(path) as part: part.write_bytes(data)
     return path
 
 def _move(rows, host, rng):

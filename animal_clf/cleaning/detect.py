@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from ..core.progress import progress, waiting
+from ..core.progress import progress, status
 from ..core.settings import DataError, offline_arch, SettingsError
 from ..vision.backbone import load_backbone
 from ..vision.duplicates import find_copies
@@ -61,7 +61,7 @@ def read_collection(
     unreadable = rows[bad].assign(reason=rows.file[bad].map(reasons))
     rows = rows[~bad].reset_index(drop=True)
     if not len(rows): raise DataError(f'none of {len(unreadable)} photos in `{source}` can be read', 'readable photos', f'The first: {unreadable.reason.iloc[0]}')
-    with waiting('loading the offline backbone'): backbone = load_backbone(offline_arch)
+    with status('loading the offline backbone'): backbone = load_backbone(offline_arch)
     features = get_features(rows.file, backbone)
     if features.skipped: raise DataError(f"`{features.skipped[0]['path']}` changed while it was read", 'photos that stay as they are', 'Run it again')
     values = features.values/np.linalg.norm(features.values, axis=1, keepdims=True)

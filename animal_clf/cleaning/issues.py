@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from fastcore.xml import B, Div, Img, to_xml
 
-from ..core.files import path_text, write_whole
+from ..core.files import printable_path, atomic_write
 from ..core.images import data_url, make_thumbnail
 from ..core.settings import DataError
 
@@ -70,7 +70,7 @@ def write_decisions(
     file:str|Path           # The CSV file
 ) -> Path: # `file`
     "Write `decisions` as a CSV table, in the form that the page saves"
-    with write_whole(file) as part: decisions[list(decision_columns)].map(path_text).to_csv(part, index=False, encoding='utf-8', lineterminator='\r\n')
+    with atomic_write(file) as part: decisions[list(decision_columns)].map(printable_path).to_csv(part, index=False, encoding='utf-8', lineterminator='\r\n')
     return Path(file)
 
 # %% ../../nbs/05_cleaning/02_issues.ipynb #7450aae5
@@ -93,7 +93,7 @@ def _picture_cell(row, jpeg, why):
     "One photo of `show_findings`; its style is inline, since notebooks share one page"
     frame = 'width:160px;height:160px;object-fit:contain;margin:0'
     return Div(make_img(row, jpeg, style=frame) if jpeg else Div(f'The file {why}', style=frame + ';border:1px dashed'),
-               Div(B(row.kind), f' · {row.action}'), Div(path_text(row.path), style='overflow-wrap:anywhere'), Div(tell_reason(row)),
+               Div(B(row.kind), f' · {row.action}'), Div(printable_path(row.path), style='overflow-wrap:anywhere'), Div(tell_reason(row)),
                style='width:160px;font-size:13px;line-height:1.3')
 
 def make_img(
@@ -102,10 +102,10 @@ def make_img(
     **attrs     # Attributes of the tag
 ):  # `Img` tag that holds the picture
     "The photo of `row` for a page"
-    return Img(src=data_url(jpeg, 'jpeg'), alt=path_text(f'{row.label}: {row.path}'), **attrs)
+    return Img(src=data_url(jpeg, 'jpeg'), alt=printable_path(f'{row.label}: {row.path}'), **attrs)
 
 def tell_reason(
     row # Row of the findings
 ) -> str: # The reason, and the other label if one is suggested
     "What was found about a photo, in words"
-    return path_text(row.reason + (f'; rather {row.suggestion}?' if row.suggestion else ''))
+    return printable_path(row.reason + (f'; rather {row.suggestion}?' if row.suggestion else ''))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..core.files import check_folder, write_whole
+from ..core.files import check_writable, atomic_write
 from ..core.images import photo_suffixes
 from ..core.progress import progress
 from ..core.settings import DataError
@@ -220,7 +220,7 @@ def _move_all(plan, folder, desc):
     todo = [o for o in plan if o['status'] == 'planned']
     for parent in sorted({(folder/o[k]).parent for o in todo for k in ('path', 'to')}):
         if not _is_inside(parent/'photo', folder): raise DataError(f'`{parent.relative_to(folder)}` is a link out of the folder', 'a folder, or nothing', 'Move the link away')
-        check_folder(parent)
+        check_writable(parent)
     if todo: _log(todo, folder)
     try:
         for row in progress(todo, desc): _move(row, folder)
@@ -230,7 +230,7 @@ def _move_all(plan, folder, desc):
 def _log(rows, folder):
     "Enter `rows` in moves.csv, all or none"
     now = datetime.now(timezone.utc).isoformat(timespec='seconds')
-    with write_whole(folder/aside_name/'moves.csv') as part, open(part, 'w', newline='', encoding='utf-8', errors='surrogateescape') as f:
+    with atomic_write(folder/aside_name/'moves.csv') as part, open(part, 'w', newline='', encoding='utf-8', errors='surrogateescape') as f:
         table = csv.DictWriter(f, move_columns, extrasaction='ignore')
         table.writeheader()
         table.writerows([*read_moves(folder), *(o | dict(time=now) for o in rows)])

@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from fastcore.xml import (H1, H2, A, B, Body, Button, Code, Div, Fieldset, Footer, Head, Header, Html, Input, Label, Legend, Main, Meta,
                           Nav, NotStr, Noscript, Option, P, Script, Section, Select, Span, Style, Title, ft, to_xml)
 
-from ..core.files import check_folder, path_text, write_whole
+from ..core.files import check_writable, printable_path, atomic_write
 from ..core.images import make_thumbnail, make_thumbnails
 from ..core.settings import FileError, SettingsError
 from .issues import check_findings, finding_kinds, grouped_kinds, list_decisions, make_img, show_findings, tell_reason
@@ -118,8 +118,8 @@ def _cell(self:ReviewWidget, row):
     w, (jpeg, why) = self._widgets, self._thumbnail(row.path)
     tick = w.Checkbox(value=row.path in self.dropped, description='drop', indent=False, layout=w.Layout(width='auto'))
     tick.observe(lambda change: (self.dropped.add if change['new'] else self.dropped.discard)(row.path), 'value')
-    name = Div(B(path_text(row.label)), ' · stays' if row.action == 'keep' else '')
-    lines = Div(name, Div(*_breakable(path_text(row.path))), Div(tell_reason(row)), style='line-height:1.3;overflow-wrap:anywhere')
+    name = Div(B(printable_path(row.label)), ' · stays' if row.action == 'keep' else '')
+    lines = Div(name, Div(*_breakable(printable_path(row.path))), Div(tell_reason(row)), style='line-height:1.3;overflow-wrap:anywhere')
     picture = make_img(row, jpeg, style='width:160px;height:160px;object-fit:contain') if jpeg else Div(f'The file {why}', style='height:160px')
     return w.VBox([w.HTML(to_xml(picture, indent=False)), w.HTML(to_xml(lines, indent=False)), tick], layout=w.Layout(width='180px', margin='6px'))
 
@@ -137,7 +137,7 @@ def write_review(
     check_page(file)
     shown = pd.concat([_first(o, limit) for _,o in rows.groupby('kind', sort=False)], ignore_index=True) if len(rows) else rows
     page = _page(shown, rows.kind.value_counts(), make_thumbnails(shown.path, folder), Path(folder), command)
-    with write_whole(file) as part: part.write_text(to_xml(page, indent=False), encoding='utf-8')
+    with atomic_write(file) as part: part.write_text(to_xml(page, indent=False), encoding='utf-8')
     return file
 
 # %% ../../nbs/05_cleaning/04_review.ipynb #f23609cd
@@ -148,7 +148,7 @@ def check_page(
 ):
     "Raise `FileError` unless a page can be written there, and replaces nothing but a page"
     file = Path(file)
-    check_folder(file.parent)
+    check_writable(file.parent)
     if not file.exists(): return
     if file.is_dir() or _generator.encode() not in file.read_bytes()[:2000]:
         raise FileError(f'`{file}` exists and is not a review page', 'a new file, or an older review page', 'Give another name')
@@ -167,12 +167,12 @@ def _card(number, row, thumbnail, dropped, also):
     picture = make_img(row, jpeg, width=160, height=160) if jpeg else Span(f'The file {why}', cls='none')
     stays = Span('stays', cls='mark') if row.action == 'keep' else ''
     tick = Input(type='checkbox', id=f'c{number}', checked=row.path in dropped, aria_describedby=f'd{number}', autocomplete='off', data_stays='1' if row.action == 'keep' else None)
-    split = [' ', Span(path_text(row.split), cls='split')] if row.split else []
-    told = [] if not jpeg and row.reason == why else [P(path_text(row.reason))]
-    if row.suggestion: told.append(P(path_text(f'Rather {row.suggestion}?'), cls='hint'))
+    split = [' ', Span(printable_path(row.split), cls='split')] if row.split else []
+    told = [] if not jpeg and row.reason == why else [P(printable_path(row.reason))]
+    if row.suggestion: told.append(P(printable_path(f'Rather {row.suggestion}?'), cls='hint'))
     if also: told.append(P(f'Also found: {", ".join(o.replace("_", " ") for o in also)}', cls='path'))
     return Div(Label(picture, fr=f'c{number}', cls='photo'),
-               Div(P(B(path_text(row.label)), *split), P(*_breakable(path_text(row.path)), cls='path'), *told, id=f'd{number}', cls='words'),
+               Div(P(B(printable_path(row.label)), *split), P(*_breakable(printable_path(row.path)), cls='path'), *told, id=f'd{number}', cls='words'),
                P(Label(tick, 'drop', cls='tick'), stays, cls='foot'), cls='card stays' if stays else 'card')
 
 def _frame(cards, legend, alone):
@@ -199,7 +199,7 @@ def _page(rows, totals, thumbnails, folder, command):
     dropped, kinds_of = set(rows.path[rows.action == 'drop']), rows.groupby('path', sort=False).kind.agg(list)
     cards = [_card(i, o, thumbnails[o.path], dropped, [k for k in dict.fromkeys(kinds_of[o.path]) if k != o.kind]) for i,o in enumerate(rows.itertuples(index=False))]
     sections = [_section(kind, o, totals[kind], cards) for kind,o in rows.groupby('kind', sort=False)]
-    name, how = path_text(folder.resolve().name), path_text(command or f'drop_photos(read_decisions("decisions.csv", {str(folder)!r}), {str(folder)!r})')
+    name, how = printable_path(folder.resolve().name), printable_path(command or f'drop_photos(read_decisions("decisions.csv", {str(folder)!r}), {str(folder)!r})')
     return Html(_head(f'Review of {name}'), Body(
         Header(H1(f'Review of {name}'), *([P(_intro), P('To apply them: ', Code(how)), Noscript(P(_no_script, cls='empty'))] if sections else [P(_nothing)])),
         Main(*sections), *([_bar(rows, dropped), _data(rows), Script(NotStr(_script))] if sections else [])), lang='en')
@@ -212,7 +212,7 @@ def _head(title):
 
 def _data(rows):
     "What the script writes into the table, as JSON that no tag can break out of"
-    values = [[path_text(o) for o in (r.path, r.kind, r.label, r.reason)] for r in rows.itertuples()]
+    values = [[printable_path(o) for o in (r.path, r.kind, r.label, r.reason)] for r in rows.itertuples()]
     return Script(NotStr(json.dumps(values).replace('<', r'\u003c')), type='application/json', id='rows')
 
 def _bar(rows, dropped):

@@ -13,32 +13,32 @@ from .console import check_picture, print_json, say
 
 # %% ../../nbs/10_cli/03_evaluate.ipynb #29360cf4
 def report_test(
-    folder,               # Of the model
-    result,               # `Evaluation`
-    learn,                # `Learner`
-    trained,              # Photos it was trained and validated on, columns path, label
-    source,               # Where the test photos came from
-    log,                  # Of its training
-    watch,                # `Stopwatch` since the start
-    notes:list,           # What to say about the data
-    best_epoch:int=None,  # The epoch that was kept
-    quiet:bool=False      # Print nothing?
+    folder,              # Of the model
+    result,              # `Evaluation`
+    learn,               # `Learner`
+    trained,             # Photos it was trained and validated on, columns path, label
+    source,              # Where the test photos came from
+    log,                 # Of its training
+    watch,               # `Stopwatch` since the start
+    notes:list,          # What to say about the data
+    best_epoch:int=None, # The epoch that was kept
+    quiet:bool=False     # Print nothing?
 ): # `Case`
     "Note the test in the model file, look for reasons to doubt it, and write the report"
     import pandas as pd
     from animal_clf.evaluation.checks import Case, find_warnings
-    from animal_clf.core.progress import waiting
+    from animal_clf.core.progress import status
     from animal_clf.evaluation.evaluate import examine
     from animal_clf.training.model_file import save_test
     from animal_clf.evaluation.report import draw_pictures, explain_mistakes, write_report
     from animal_clf.evaluation.holdout import fingerprint_photos
     info = save_test(folder, result.metrics, fingerprint_photos(result.answers))
-    with watch.stage('checks'), waiting('looking for reasons to doubt it'): result = examine(result, learn, trained, info.groups, source)
+    with watch.stage('checks'), status('looking for reasons to doubt it'): result = examine(result, learn, trained, info.groups, source)
     case = Case(result, info, trained, log)
     for o in [] if quiet else find_warnings(case): say('warning', o)
     there = trained[[Path(o).is_file() for o in trained.path]]
-    with watch.stage('explaining'), waiting('explaining the mistakes'): explained = explain_mistakes(result, learn, there)
-    with watch.stage('pictures'), waiting('drawing pictures'): pictures = draw_pictures(result, learn, pd.concat([there, result.answers])[['path', 'label']], log, best_epoch)
+    with watch.stage('explaining'), status('explaining the mistakes'): explained = explain_mistakes(result, learn, there)
+    with watch.stage('pictures'), status('drawing pictures'): pictures = draw_pictures(result, learn, pd.concat([there, result.answers])[['path', 'label']], log, best_epoch)
     page = write_report(folder, case, pictures, watch.timings, notes, explained)
     if not quiet: say('report', page)
     return case
@@ -48,9 +48,9 @@ def run_evaluate(
     args # From the parser
 ):
     "`animal-clf evaluate`"
-    from animal_clf.core.progress import Stopwatch, waiting
+    from animal_clf.core.progress import Stopwatch, status
     watch = Stopwatch()
-    with watch.stage('imports'), waiting('loading PyTorch and fastai'):
+    with watch.stage('imports'), status('loading PyTorch and fastai'):
         from animal_clf.evaluation.checks import fill_checklist
         from animal_clf.evaluation.evaluate import evaluate
         from animal_clf.training.model_file import load_model, read_log
@@ -114,7 +114,7 @@ def run_tsne(
 ):
     "`animal-clf tsne`"
     check_picture(args.out)
-    from animal_clf.core.files import write_whole
+    from animal_clf.core.files import atomic_write
     from animal_clf.data.splits import check_photos
     from animal_clf.data.folders import find_rows
     from animal_clf.training.model_file import load_model
@@ -123,5 +123,5 @@ def run_tsne(
     photos, skipped = check_photos(find_rows(args.data))
     for o in skipped.itertuples(): say('skipped', o.reason)
     picture = draw_tsne(learn, photos)
-    with write_whole(args.out) as o: o.write_bytes(picture)
+    with atomic_write(args.out) as o: o.write_bytes(picture)
     say('tsne', args.out)

@@ -72,8 +72,8 @@ def run_clean(
 
 # %% ../../nbs/10_cli/02_photos.ipynb #d0822891
 def _loading():
-    from animal_clf.core.progress import waiting
-    return waiting('loading PyTorch')
+    from animal_clf.core.progress import status
+    return status('loading PyTorch')
 
 def _place_page(args, folder):
     "Where the page to look at goes, checked before the work begins; `None` without one"

@@ -138,10 +138,10 @@ def run_lookalike(
     _check_answers(sum(bool(o['error']) for o in rows), len(rows), rows[0]['error'])
     if args.out:
         from animal_clf.core.settings import DataError
-        from animal_clf.core.files import write_whole
+        from animal_clf.core.files import atomic_write
         from animal_clf.evaluation.html import take_png
         if not any(o['similar'] for o in rows): raise DataError('none of the training photos', f'those of {Path(args.model)/"photos.csv"}, where it says they are', 'Put them back, or leave out --out')
-        with write_whole(args.out) as o: o.write_bytes(take_png(plot_lookalikes, rows, 20))
+        with atomic_write(args.out) as o: o.write_bytes(take_png(plot_lookalikes, rows, 20))
         if not args.json: say('picture', args.out)
 
 def _tell_lookalikes(rows, one_kind):

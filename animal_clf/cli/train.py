@@ -47,7 +47,7 @@ _usual = ('resnet18', 'resnet34', 'resnet50', 'tf_efficientnet_lite0') # known w
 def _check_training(args, settings):
     "Raise `SettingsError` for options of training that can't be used, before anything is read or fetched"
     from animal_clf.core.settings import SettingsError
-    from animal_clf.core.files import check_folder
+    from animal_clf.core.files import check_writable
     from animal_clf.training.distributed import n_processes
     from animal_clf.training.recipes import get_recipe
     recipe, epochs = _recipe(args, settings)
@@ -57,7 +57,7 @@ def _check_training(args, settings):
         get_arch(settings.arch)
     if args.groups and not Path(args.groups).is_file(): raise SettingsError(f'--groups {args.groups}, which is no file', 'a table class,group', 'Check the path')
     if args.command == 'run' and n_processes() > 1: raise SettingsError(f'run in {n_processes()} processes', 'train, which can share its work between them', 'Train with `animal-clf train`, then test with `animal-clf evaluate`')
-    check_folder(args.out)
+    check_writable(args.out)
 
 # %% ../../nbs/10_cli/04_train.ipynb #4137810e
 def _resumed_arch(file, args, settings):
@@ -135,13 +135,13 @@ def run_all(
     args # From the parser
 ):
     "`animal-clf run`"
-    from animal_clf.core.progress import Stopwatch, waiting
+    from animal_clf.core.progress import Stopwatch, status
     settings, watch = read_options(args), Stopwatch()
     _check_classes(args, settings)
     name = _name_of_source(args.data) if args.data else 'sample' if args.sample else _name_of(settings.classes)
     args.out = args.out or Path('models')/name
     _check_training(args, settings)
-    with watch.stage('imports'), waiting('loading PyTorch and fastai'):
+    with watch.stage('imports'), status('loading PyTorch and fastai'):
         from animal_clf.evaluation.evaluate import evaluate
         from animal_clf.evaluation.holdout import data_notes
     with watch.stage('collecting'): source = _source(args, settings)

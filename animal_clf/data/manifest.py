@@ -16,7 +16,7 @@ from pathlib import Path
 try: import fcntl
 except ImportError: fcntl = None   # Windows
 
-from ..core.files import write_whole
+from ..core.files import atomic_write
 from ..core.settings import DataError, FileError, SettingsError
 
 # %% ../../nbs/03_data/02_manifest.ipynb #cf9dce75
@@ -43,7 +43,7 @@ def write_manifest(
     "Write `rows` as `folder/manifest.csv`, whole or not at all; only then the journal goes"
     columns = list(dict.fromkeys([*manifest_columns, *(k for row in rows for k in row)]))
     path, journal = Path(folder)/'manifest.csv', Path(folder)/'manifest.journal'
-    with write_whole(path) as part:
+    with atomic_write(path) as part:
         with open(part, 'w', newline='', encoding='utf-8', errors='surrogatepass') as f:
             table = csv.DictWriter(f, columns, restval='')
             table.writeheader()

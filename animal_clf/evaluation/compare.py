@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.xml import Div, H1, H2, P
 
-from ..core.files import write_whole
-from ..core.images import thumbnail
+from ..core.files import atomic_write
+from ..core.images import thumbnail_url
 from ..core.settings import DataError, ModelFileError
 from .html import make_page, photo, slug, table
 from .metrics import wilson_interval
@@ -186,7 +186,7 @@ def _examples(rows, most=24):
     "Photos on which the two differ, as a grid"
     shown = rows.head(most)
     more = [P(f'and {len(rows)-most} more', cls='muted')] if len(rows) > most else []
-    return [Div(*[photo(thumbnail(o.path_a), f'a photo labelled {o.label}', f'{o.label}: {o.answer_a} ({o.probability_a:.0%}) against {o.answer_b} ({o.probability_b:.0%})') for o in shown.itertuples()], cls='grid'), *more]
+    return [Div(*[photo(thumbnail_url(o.path_a), f'a photo labelled {o.label}', f'{o.label}: {o.answer_a} ({o.probability_a:.0%}) against {o.answer_b} ({o.probability_b:.0%})') for o in shown.itertuples()], cls='grid'), *more]
 
 def _value(value): return '–' if value is None or pd.isna(value) else f'{value:.0f}' if value > 1.5 and float(value).is_integer() else f'{value:.3f}'
 
@@ -206,5 +206,5 @@ def write_comparison(
                 'Numbers': [table(('', one, other), [(o.Index, *map(_value, o[1:])) for o in numbers.itertuples()])],
                 f'1: only {one} is right': _examples(only_a), f'2: only {other} is right': _examples(only_b)}
     page = make_page(f'{one} against {other}', H1(found.line() + '.'), *unmatched, *[o for name,parts in sections.items() for o in (H2(name, id=slug(name)), *parts)], sections=list(sections))
-    with write_whole(file) as o: o.write_text(page, encoding='utf8', errors='backslashreplace')
+    with atomic_write(file) as o: o.write_text(page, encoding='utf8', errors='backslashreplace')
     return Path(file)

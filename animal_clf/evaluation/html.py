@@ -70,9 +70,9 @@ def slug(
     return re.sub(r'\W+', '-', text.lower()).strip('-')
 
 def table(
-    header:list,     # Names of the columns
-    rows:list,       # Lists of cells: text, or elements
-    text:bool=False  # Are the cells sentences, rather than numbers?
+    header:list,    # Names of the columns
+    rows:list,      # Lists of cells: text, or elements
+    text:bool=False # Are the cells sentences, rather than numbers?
 ):
     "A table that scrolls by itself where it is too wide"
     return Div(Table(Thead(Tr(*[Th(o, scope='col') for o in header])), Tbody(*[Tr(*[o if getattr(o, 'tag', '') == 'td' else Td(o) for o in row]) for row in rows])),
@@ -87,7 +87,7 @@ def picture(
     return Div(Img(src=data_url(png, 'png'), alt=alt), cls='scroll wide' if wide else 'scroll', tabindex='0')
 
 def photo(
-    url:str,    # From `thumbnail` or `image_url`
+    url:str,    # From `thumbnail_url` or `image_url`
     alt:str,    # What it shows, in words
     caption:str # Below it
 ):
@@ -95,9 +95,9 @@ def photo(
     return Figure(*([Img(src=url, alt=alt, loading='lazy')] if url else []), Figcaption(caption))
 
 def make_page(
-    title:str,   # Of the browser's tab
-    *parts,      # Elements
-    sections=()  # Headings to jump to
+    title:str,  # Of the browser's tab
+    *parts,     # Elements
+    sections=() # Headings to jump to
 ) -> str: # HTML
     "A whole page, with nothing in it that has to be fetched"
     nav = [Nav(*[A(o, href=f'#{slug(o)}') for o in sections], aria_label='Parts of this page')] if sections else []

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.xml import H1, H2, H3, Div, P, Small, Td
 
-from ..core.files import write_whole
-from ..core.images import image_url, open_photo, thumbnail
+from ..core.files import atomic_write
+from ..core.images import image_url, open_photo, thumbnail_url
 from ..core.settings import PhotoError, SettingsError
 from ..vision.features import find_labels, get_features
 from ..vision.tsne import choose_exemplars, describe_sample, place_photos, plot_tsne
@@ -76,17 +76,17 @@ class Mistake:
     similar:list  # (address of a small JPEG, label, similarity) of the nearest training photos
 
 def explain_mistakes(
-    result:Evaluation,     # From `evaluate`
-    learn:Learner,         # The model
-    trained:pd.DataFrame,  # Columns path, label: training photos, those that are still there are searched
-    n:int=12,              # Mistakes, at most; 1 or more
-    k:int=4                # Training photos to each, 1 or more
+    result:Evaluation,    # From `evaluate`
+    learn:Learner,        # The model
+    trained:pd.DataFrame, # Columns path, label: training photos, those that are still there are searched
+    n:int=12,             # Mistakes, at most; 1 or more
+    k:int=4               # Training photos to each, 1 or more
 ) -> list: # Of `Mistake`, the highest loss first
     "The misclassified photos with the highest loss, where the network looked, and what they resemble"
     rows = find_top_losses(result, len(result.answers)).loc[lambda o: ~o.right].head(n)
     there = trained[[Path(o).is_file() for o in trained.path]]
     similar = find_similar(learn, list(rows.path), there, min(k, len(there))) if len(rows) and len(there) else pd.DataFrame(columns=['query', 'path', 'label', 'similarity'])
-    return [Mistake(o, thumbnail(o.path), _heat(learn, o), [(thumbnail(s.path, 110), s.label, s.similarity) for s in similar[similar['query'].astype(str) == str(o.path)].itertuples()]) for o in rows.itertuples()]
+    return [Mistake(o, thumbnail_url(o.path), _heat(learn, o), [(thumbnail_url(s.path, 110), s.label, s.similarity) for s in similar[similar['query'].astype(str) == str(o.path)].itertuples()]) for o in rows.itertuples()]
 
 def _heat(learn, row):
     "The photo under its heat, as an address; '' if the network has no feature map, or the photo has gone since"
@@ -147,11 +147,11 @@ def _mistake(mistake):
 
 def _mistakes_part(result, explained, most=36):
     n, shown = result.metrics['n_test'] - result.metrics['n_correct'], {str(o.row.path) for o in explained}
-    if not n: return [P(f"None of {result.metrics['n_test']}. These were the hardest photos:"), Div(*[photo(thumbnail(o.path), f'a photo of {o.label}', describe_answer(o)) for o in find_top_losses(result, 6).itertuples()], cls='grid')]
+    if not n: return [P(f"None of {result.metrics['n_test']}. These were the hardest photos:"), Div(*[photo(thumbnail_url(o.path), f'a photo of {o.label}', describe_answer(o)) for o in find_top_losses(result, 6).itertuples()], cls='grid')]
     others = [o for o in find_top_losses(result, len(result.answers)).itertuples() if not o.right and str(o.path) not in shown][:most]
     told = f'{n} of {result.metrics["n_test"]} test photos, the highest loss first' + (f'; {n - len(shown) - len(others)} more are in answers.csv' if n > len(shown) + len(others) else '')
     how = '. Brighter: what the network went by (Grad-CAM). Beside it the training photos that are nearest by its features, with their cosine similarity.' if explained else '.'
-    return [P(told + how, cls='muted'), *map(_mistake, explained), Div(*[photo(thumbnail(o.path), f'a photo labelled {o.label}', describe_answer(o)) for o in others], cls='grid')]
+    return [P(told + how, cls='muted'), *map(_mistake, explained), Div(*[photo(thumbnail_url(o.path), f'a photo labelled {o.label}', describe_answer(o)) for o in others], cls='grid')]
 
 # %% ../../nbs/07_evaluation/09_report.ipynb #e04ace30
 def _slices_part(slices):
@@ -211,18 +211,18 @@ def _json(case, doubts, timings):
 
 # %% ../../nbs/07_evaluation/09_report.ipynb #7a718829
 def write_report(
-    folder:str|Path,    # The model folder; files go to `folder/report/`
-    case:Case,          # The result, and what is known of its model
-    pictures:dict,      # From `draw_pictures`
-    timings:dict,       # Seconds of each stage, and `to_test_result`
-    notes:list=(),      # Sentences for the reader, above the warnings
-    explained:list=()   # From `explain_mistakes`
+    folder:str|Path,  # The model folder; files go to `folder/report/`
+    case:Case,        # The result, and what is known of its model
+    pictures:dict,    # From `draw_pictures`
+    timings:dict,     # Seconds of each stage, and `to_test_result`
+    notes:list=(),    # Sentences for the reader, above the warnings
+    explained:list=() # From `explain_mistakes`
 ) -> Path: # `report.html`
     "Write `report.html`, `report.json`, the plots as PNG and every answer as `answers.csv`"
     report, doubts = Path(folder)/'report', [*notes, *find_warnings(case)]
     for name,png in pictures.items():
-        with write_whole(report/name) as o: o.write_bytes(png)
-    with write_whole(report/'answers.csv') as o: case.result.answers.to_csv(o, index=False, errors='surrogateescape')
-    with write_whole(report/'report.json') as o: o.write_text(json.dumps(_json(case, doubts, timings), indent=1, ensure_ascii=False, allow_nan=False), encoding='utf8', errors='backslashreplace')
-    with write_whole(report/'report.html') as o: o.write_text(_page(case, doubts, pictures, explained, timings), encoding='utf8', errors='backslashreplace')
+        with atomic_write(report/name) as o: o.write_bytes(png)
+    with atomic_write(report/'answers.csv') as o: case.result.answers.to_csv(o, index=False, errors='surrogateescape')
+    with atomic_write(report/'report.json') as o: o.write_text(json.dumps(_json(case, doubts, timings), indent=1, ensure_ascii=False, allow_nan=False), encoding='utf8', errors='backslashreplace')
+    with atomic_write(report/'report.html') as o: o.write_text(_page(case, doubts, pictures, explained, timings), encoding='utf8', errors='backslashreplace')
     return report/'report.html'

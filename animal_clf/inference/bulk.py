@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fastcore.basics import chunked
 
-from ..core.files import check_folder, unwritable
+from ..core.files import check_writable, write_error
 from ..core.images import photo_suffixes
 from ..core.progress import progress
 from ..core.settings import DataError, SettingsError
@@ -118,7 +118,7 @@ def get_form(
     found = _forms.get(f'.{name}' if name else Path(file).suffix.lower())
     if found is None: raise SettingsError(f'`{file}`', f'a name that ends with {" or ".join(_forms)}', 'Change its name')
     if os.path.isdir(file): raise SettingsError(f'`{file}`, which is a folder', 'a file', 'Name a file in it')
-    check_folder(Path(file).parent)
+    check_writable(Path(file).parent)
     return found
 
 # %% ../../nbs/08_inference/03_bulk.ipynb #cb8a7f2c
@@ -137,7 +137,7 @@ def _skip_answered(file, form, paths):
 def _writing(file):
     "Say in words why `file` can't be written"
     try: yield
-    except OSError as e: raise unwritable(file, e) from e
+    except OSError as e: raise write_error(file, e) from e
 
 def _lock(file, part):
     "Keep other runs from writing to `part`"

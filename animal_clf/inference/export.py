@@ -14,7 +14,7 @@ from fastai.data.transforms import Normalize
 
 import animal_clf
 
-from ..core.files import write_whole
+from ..core.files import atomic_write
 from ..core.settings import DataError, SettingsError
 from ..vision.engines import to_onnx
 from ..data.block import make_dls
@@ -92,5 +92,5 @@ def export_onnx(
     made.doc_string = _how_to_use
     onnx.helper.set_model_props(made, _notes(learn, network, [o.name for o in made.graph.input]))
     onnx.checker.check_model(made, full_check=True)
-    with write_whole(file) as o: onnx.save(made, o)
+    with atomic_write(file) as o: onnx.save(made, o)
     return file

@@ -13,10 +13,10 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from ..core.files import hash_file
-from ..core.images import camera_turn, open_photo
+from ..core.images import exif_orientation, open_photo
 from ..core.progress import progress
 from ..core.settings import PhotoError, SettingsError
-from ..core.workers import overtime, Processes, serve_requests
+from ..core.workers import TIMEOUT_EXIT, WorkerPool, run_worker
 
 # %% ../../nbs/04_scraping/05_decode.ipynb #phash001
 def perceptual_hash(
@@ -48,7 +48,7 @@ def look_at(
 
 # %% ../../nbs/04_scraping/05_decode.ipynb #e4fb49e3
 def _upright_size(path):
-    with Image.open(path) as img: return img.size[::-1] if camera_turn(img) >= 5 else img.size   # 5 to 8: held sideways
+    with Image.open(path) as img: return img.size[::-1] if exif_orientation(img) >= 5 else img.size   # 5 to 8: held sideways
 
 def _make_small(img, width, height, px, min_px):
     "The small photo of `img`, which is `width` by `height` in its file, or what is wrong with it"
@@ -73,7 +73,7 @@ def serve(
 ):
     "Look at files, as they are named; this is what the processes of `Decoders` run"
     _register_heif()
-    serve_requests(_answer, memory, limit_s)
+    run_worker(_answer, memory, limit_s)
 
 def _register_heif():
     "Let Pillow read `.heic` photos, if the package for it is there"
@@ -93,7 +93,7 @@ def _try_look(path, px, min_px):
 def _no_look(path, reason): return dict(fault='unreadable', reason=reason, sha256=hash_file(path), phash='', width=None, height=None, photo=b'')
 
 # %% ../../nbs/04_scraping/05_decode.ipynb #0b771d82
-class Decoders(Processes):
+class Decoders(WorkerPool):
     "Processes that look at photos; to be used in a `with`, from any number of threads"
     def __init__(self,
         n:int=None,        # Processes, 1 or more; by default one per CPU core, at most 8
@@ -112,7 +112,7 @@ class Decoders(Processes):
         "Look at the file at `path` in one of the processes"
         answer, code = self.ask(dict(path=str(path), px=px, min_px=min_px))
         if answer: return answer[0] | dict(photo=answer[1])
-        return _no_look(path, f'the decoder hung on it (more than {self.limit_s:g} s)' if code == overtime else 'the decoder crashed on it')
+        return _no_look(path, f'the decoder hung on it (more than {self.limit_s:g} s)' if code == TIMEOUT_EXIT else 'the decoder crashed on it')
 
     def map(self,
         function:callable, # Of one item; calls `look_at`

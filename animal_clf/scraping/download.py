@@ -15,7 +15,7 @@ from unicodedata import normalize
 
 from fastcore.basics import patch
 
-from ..core.files import check_folder
+from ..core.files import check_writable
 from ..core.images import find_photos
 from ..core.progress import progress
 from ..core.settings import DataError, SearchError, SettingsError
@@ -69,7 +69,7 @@ def _add_rows(manifest, rows):
 
 def _clear_up(folder):
     "Make sure that there is a place to write to, and put in order what a killed run left"
-    check_folder(folder)
+    check_writable(folder)
     settle(folder)
     sweep_parts(folder)
 

@@ -20,7 +20,7 @@ from fastcore.basics import patch
 _all_ = ['Limits']
 
 from .. import __version__
-from ..core.files import write_whole
+from ..core.files import atomic_write
 from .throttle import BadAddress, Failed, Limits, patience_s, read_retry_after, retried_statuses, TimeUp, Turns
 from .urls import check_name, find_proxies, guard_sockets, NameLookup, next_url, parse_networks, tell, to_url
 
@@ -264,7 +264,7 @@ async def _save(self:Fetcher, response, stem, before):
     while chunk and len(head) < 16: head += (chunk := await self._chunk(response))
     suffix = photo_suffix(head)
     if not suffix: raise Failed(_what_else(head, response.headers), 200)
-    with write_whole(stem.with_name(stem.name + suffix)) as part:
+    with atomic_write(stem.with_name(stem.name + suffix)) as part:
         with open(part, 'wb') as file: digest, size = await self._write(file, head, response)
         answer = _answer('fetched', http_status=200, suffix=suffix, sha256=digest, size=size)
         if before: before(answer)

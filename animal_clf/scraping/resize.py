@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..core.files import write_whole
+from ..core.files import atomic_write
 from ..core.images import natural_key
 from ..core.settings import DataError, SettingsError
 from ..data.manifest import check_class, free_path, group_rows, Journal, new_row, read_manifest, set_aside, settle, write_manifest
@@ -171,7 +171,7 @@ def write_photo(
     data:bytes # What it is made of
 ):
     "Write a small photo, whole or not at all"
-    with write_whole(path) as part: part.write_bytes(data)
+    with atomic_write(path) as part: part.write_bytes(data)
 
 def enter_look(
     row:dict,            # Row of the manifest; changed here

@@ -13,7 +13,7 @@ from statistics import NormalDist
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from ..core.files import write_whole
+from ..core.files import atomic_write
 from ..core.progress import progress
 from ..core.settings import DataError, SettingsError
 
@@ -276,9 +276,9 @@ def write_drawings(
     wanted = {f'{name}/{name}_{i:04}.jpg': (name, i) for name,n in counts.items() for i in range(1, n+1)}
     missing = _missing(folder, wanted, note)
     if missing:
-        with write_whole(folder/'DRAWN.txt') as part: part.write_text(note)
+        with atomic_write(folder/'DRAWN.txt') as part: part.write_text(note)
     for path in progress(missing, 'drawing', unit='picture'):
         quality = 78 + zlib.crc32(path.encode())%18
         img = draw(wanted[path][0], seed=seed, index=wanted[path][1], px=px)
-        with write_whole(folder/path) as part: img.save(part, 'JPEG', quality=quality, comment=note.splitlines()[0].encode())
+        with atomic_write(folder/path) as part: img.save(part, 'JPEG', quality=quality, comment=note.splitlines()[0].encode())
     return folder

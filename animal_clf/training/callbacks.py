@@ -16,7 +16,7 @@ from fastai.callback.schedule import ParamScheduler
 from fastai.callback.training import bn_types
 from fastai.torch_core import maybe_gather
 
-from ..core.files import write_whole
+from ..core.files import atomic_write
 from .checkpoint import Course, save_checkpoint
 from .recipes import Recipe
 
@@ -106,11 +106,11 @@ class KeepCourse(Callback):
     "At the end of each epoch: log it, keep the best weights, write a checkpoint, and end when it is time"
     order = 80
     def __init__(self,
-        net,              # The model, as it is without what several processes wrap around it
-        course:Course,    # How far training has come; it is carried on
-        best:dict,        # State of the best model so far; it is replaced in place
-        recipe:Recipe,    # Says what is kept, and how long to wait
-        folder:Path=None  # Where `log.csv` and the checkpoint go; default: nowhere
+        net,             # The model, as it is without what several processes wrap around it
+        course:Course,   # How far training has come; it is carried on
+        best:dict,       # State of the best model so far; it is replaced in place
+        recipe:Recipe,   # Says what is kept, and how long to wait
+        folder:Path=None # Where `log.csv` and the checkpoint go; default: nowhere
     ):
         self.net, self.course, self.best, self.recipe, self.folder = net, course, best, recipe, folder
         self.first = course.epoch   # fastai walks once more through the epochs that a resumed run has behind it
@@ -146,7 +146,7 @@ class KeepCourse(Callback):
         if self.recipe.patience and course.waited >= self.recipe.patience: self._end(f'{course.waited} epochs without a better one')
 
     def _save(self):
-        with write_whole(self.folder/'log.csv') as o: pd.DataFrame(self.course.rows).to_csv(o, index=False)
+        with atomic_write(self.folder/'log.csv') as o: pd.DataFrame(self.course.rows).to_csv(o, index=False)
         save_checkpoint(self.folder/checkpoint_name, self.net, self.opt, self.best, self.course)
 
 # %% ../../nbs/06_training/08_callbacks.ipynb #372e3c9b

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..core.files import write_whole
+from ..core.files import atomic_write
 from ..core.settings import ModelFileError
 
 # %% ../../nbs/06_training/07_checkpoint.ipynb #3edbc092
@@ -53,11 +53,11 @@ def _part(tensors, prefix): return {k.removeprefix(prefix): v for k,v in tensors
 
 # %% ../../nbs/06_training/07_checkpoint.ipynb #477341ac
 def save_checkpoint(
-    file:str|Path,    # Where it goes; one that is there is replaced
-    model,            # `nn.Module`
-    opt,              # Its fastai `Optimizer`
-    best:dict,        # State of the best model so far; empty if none is kept
-    course:Course     # How far training has come
+    file:str|Path, # Where it goes; one that is there is replaced
+    model,         # `nn.Module`
+    opt,           # Its fastai `Optimizer`
+    best:dict,     # State of the best model so far; empty if none is kept
+    course:Course  # How far training has come
 ):
     "Write everything that a run needs to go on, in one piece"
     state = opt.state_dict()
@@ -66,7 +66,7 @@ def save_checkpoint(
     header = dict(course=json.dumps(asdict(course)), opt=json.dumps(plain), hypers=json.dumps([{k: float(v) for k,v in o.items()} for o in state['hypers']]))
     for o in Path(file).parent.glob(f'.{Path(file).name}.*.part'): o.unlink()  # of a run that was killed while it wrote
     numbers = save({k: v.detach().cpu().contiguous().clone() for k,v in tensors.items()}, header)
-    with write_whole(file) as part: part.write_bytes(numbers)
+    with atomic_write(file) as part: part.write_bytes(numbers)
 
 # %% ../../nbs/06_training/07_checkpoint.ipynb #e5b2e824
 @dataclass

@@ -17,8 +17,8 @@ import torch
 from fastai.callback.schedule import combined_cos, SchedNo
 from fastai.torch_core import no_random
 
-from ..core.files import cache_folder, write_whole
-from ..core.progress import progress, waiting
+from ..core.files import cache_dir, atomic_write
+from ..core.progress import progress, status
 from ..core.settings import DataError, FileError, ModelFileError, SettingsError, TrainingError
 from ..vision.engines import processor_name
 from .callbacks import _Schedule, _ShowSteps, checkpoint_name, copy_state, KeepCourse, KeepStatistics, SeedEpochs
@@ -95,10 +95,10 @@ def choose_precision(
     if precision not in precisions: raise SettingsError(f"precision '{precision}'", f'one of {", ".join(precisions)}', 'Change `precision` (--precision)')
     if precision != 'auto': return precision, None
     key = repr([arch, find_train_px(learn.dls), *_machine(learn.dls.device.type)])
-    file = cache_folder('speed')/f'{hashlib.sha256(key.encode()).hexdigest()[:16]}.json'
+    file = cache_dir('speed')/f'{hashlib.sha256(key.encode()).hexdigest()[:16]}.json'
     ratio = _recall(file, key)
     if ratio is None:
-        with waiting('timing fp32 against bf16'): speeds = time_precisions(learn)
+        with status('timing fp32 against bf16'): speeds = time_precisions(learn)
         if 'fp32' not in speeds: return 'fp32', None   # there is no memory for eight photos, say; training will tell
         ratio = speeds.get('bf16', 0)/speeds['fp32']
         _remember(file, key, ratio)
@@ -112,7 +112,7 @@ def _recall(file, key):
 
 def _remember(file, key, ratio):
     try:
-        with write_whole(file) as o: o.write_text(json.dumps(dict(key=key, ratio=ratio)))
+        with atomic_write(file) as o: o.write_text(json.dumps(dict(key=key, ratio=ratio)))
     except FileError: pass   # it is measured again the next time
 
 # %% ../../nbs/06_training/09_loop.ipynb #74650765

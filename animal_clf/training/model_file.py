@@ -24,7 +24,7 @@ from safetensors.torch import load, save
 
 import animal_clf
 
-from ..core.files import write_whole
+from ..core.files import atomic_write
 from ..core.settings import ModelFileError
 from ..vision.engines import fit_pixels
 from ..data.block import Photo
@@ -76,9 +76,9 @@ def _earlier_tests(folder):
 
 # %% ../../nbs/06_training/12_model_file.ipynb #d8fb2fc6
 def save_model(
-    trained:Trained,    # From `train`
-    data:Data,          # What it was trained on
-    folder:str|Path     # Where the model file goes; a model already there is replaced
+    trained:Trained, # From `train`
+    data:Data,       # What it was trained on
+    folder:str|Path  # Where the model file goes; a model already there is replaced
 ) -> Path: # The folder
     "Write `model.safetensors`, `model.json` and the tables `photos.csv`, `skipped.csv` and `log.csv`"
     folder, backbone, learn = Path(folder), get_backbone(trained.learn), trained.learn
@@ -88,9 +88,9 @@ def save_model(
         dict(source=data.source, fingerprint=data.fingerprint(), **data.photos.split.value_counts().to_dict()), _versions(), hashlib.sha256(numbers).hexdigest(), trained.valid_accuracy,
         temperature=learn.temperature, lookalike=lookalike, head=None if trained.head == Head() else asdict(trained.head), mirror=learn.mirror, groups=data.groups,
         choices=trained.choices or None, tests=_earlier_tests(folder))
-    with write_whole(folder/'model.safetensors') as o: o.write_bytes(numbers)
+    with atomic_write(folder/'model.safetensors') as o: o.write_bytes(numbers)
     for name,table in (('photos', data.photos), ('skipped', data.skipped), ('log', trained.log)):
-        with write_whole(folder/f'{name}.csv') as o: table.to_csv(o, index=False, errors='surrogateescape')   # names of files need not be text
+        with atomic_write(folder/f'{name}.csv') as o: table.to_csv(o, index=False, errors='surrogateescape')   # names of files need not be text
     write_info(folder, info)
     (folder/checkpoint_name).unlink(missing_ok=True)   # of the training that has just ended
     return folder

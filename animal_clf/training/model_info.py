@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import BinaryIO
 
-from ..core.files import write_whole
+from ..core.files import atomic_write
 from ..core.settings import ModelFileError, SettingsError
 from .recipes import Head
 
@@ -205,4 +205,4 @@ def write_info(
     values = json.loads(json.dumps(asdict(info)), parse_constant=lambda o: None)
     text = json.dumps(values, indent=1, ensure_ascii=False)
     if len(text.encode()) > max_json: text = json.dumps(values, ensure_ascii=False)   # more than 1,000 classes
-    with write_whole(Path(folder)/'model.json') as o: o.write_text(text, encoding='utf8')
+    with atomic_write(Path(folder)/'model.json') as o: o.write_text(text, encoding='utf8')

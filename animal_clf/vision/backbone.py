@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from ..core.files import cache_folder
+from ..core.files import cache_dir
 from ..core.settings import default_arch, offline_arch, SettingsError, WeightsError
 
 # %% ../../nbs/02_vision/01_backbone.ipynb #a90b5f6a
@@ -46,7 +46,7 @@ def get_arch(
 # %% ../../nbs/02_vision/01_backbone.ipynb #13953d01
 def _own_file(arch):
     "The weights file that the user put into the cache folder, if there is one"
-    files = [cache_folder('weights')/f'{arch.name}{suffix}' for suffix in ('.safetensors', '.pth')]
+    files = [cache_dir('weights')/f'{arch.name}{suffix}' for suffix in ('.safetensors', '.pth')]
     return next((o for o in files if o.exists()), None)
 
 def _package_file(arch):
@@ -86,7 +86,7 @@ def _first_line(error): return (str(error).strip() or type(error).__name__).spli
 
 def _no_weights(arch, problem):
     return WeightsError(f"no pretrained weights for '{arch.name}': {problem}", 'weights from the internet or from a file',
-        f'Three ways out: put the weights at {cache_folder("weights")/arch.name}.safetensors (or .pth, timm\'s or torchvision\'s); '
+        f'Three ways out: put the weights at {cache_dir("weights")/arch.name}.safetensors (or .pth, timm\'s or torchvision\'s); '
         f"use the offline backbone (arch='{offline_arch}', --arch {offline_arch}); or train from scratch (pretrained=False, --recipe scratch)")
 
 # %% ../../nbs/02_vision/01_backbone.ipynb #c717dea6

@@ -22,9 +22,9 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from ..core.files import cache_folder, write_whole
-from ..core.images import choose_box, open_photo
-from ..core.progress import waiting
+from ..core.files import cache_dir, atomic_write
+from ..core.images import crop_box, open_photo
+from ..core.progress import status
 from ..core.settings import PhotoError, SettingsError
 
 # %% ../../nbs/02_vision/02_engines.ipynb #31d77711
@@ -117,14 +117,14 @@ def create_engine(
 
 # %% ../../nbs/02_vision/02_engines.ipynb #17174622
 def fit_pixels(
-    img:Image.Image,   # An RGB picture
-    px:int,            # Side of the square in px
-    method:str='crop'  # As for `fit_photo`
+    img:Image.Image,  # An RGB picture
+    px:int,           # Side of the square in px
+    method:str='crop' # As for `fit_photo`
 ) -> np.ndarray: # uint8 (px,px,3)
     "What `fit_photo` gives, within 4 of 255, in a fifth of the time (PyTorch's `interpolate`, which has Pillow's filter in vector instructions)"
     import torch
     from torch.nn.functional import interpolate
-    pixels = torch.from_numpy(np.array(img.crop(choose_box(img.size, px, method)))).permute(2, 0, 1)[None]
+    pixels = torch.from_numpy(np.array(img.crop(crop_box(img.size, px, method)))).permute(2, 0, 1)[None]
     with _one_thread(): fitted = interpolate(pixels, (px, px), mode='bicubic', antialias=True)[0]
     return fitted.permute(1, 2, 0).contiguous().numpy()
 
@@ -212,7 +212,7 @@ def _engines_file(network, precision):
     packages = [(o, version(o)) for o in ('torch', 'openvino', 'onnxruntime') if find_spec(o)]
     shapes = [(k, tuple(o.shape)) for k,o in network.state_dict().items()]
     what = repr((shapes, network.views, network.mirror, precision, processor_name(), os.cpu_count(), has_cuda(), packages))
-    return cache_folder('engines')/f'{sha256(what.encode()).hexdigest()[:16]}.json'
+    return cache_dir('engines')/f'{sha256(what.encode()).hexdigest()[:16]}.json'
 
 def find_fastest(
     network:Network,     # What is to be run, a PyTorch module
@@ -222,8 +222,8 @@ def find_fastest(
     file = _engines_file(network, precision)
     try: best = json.loads(file.read_text())[0]
     except (OSError, ValueError, LookupError):   # not measured yet, or unreadable: measure
-        with waiting('measuring which engine is the fastest here'): rows = measure_engines(network, precision)
-        with write_whole(file) as o: o.write_text(json.dumps(rows, indent=1))
+        with status('measuring which engine is the fastest here'): rows = measure_engines(network, precision)
+        with atomic_write(file) as o: o.write_text(json.dumps(rows, indent=1))
         best = rows[0]
     return best['engine'], best['precision']
 

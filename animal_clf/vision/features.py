@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.files import cache_folder, hash_photos, read_cache, write_cache
+from ..core.files import cache_dir, hash_photos, read_cache, write_cache
 from ..core.images import photo_grid, show_photo
 from ..core.progress import progress
 from ..core.settings import SettingsError
@@ -48,7 +48,7 @@ def _get(paths, backbone, engine, precision, flipped, keep):
     "Features of all photos, or of their mirror images if `flipped`, from the cache or computed"
     hashes, skipped = hash_photos(dict.fromkeys(paths))
     name = choose_engine() if engine == 'auto' else engine
-    folder = cache_folder('features')/f'{backbone.fingerprint()}-{name}-{precision}{"-flipped"*flipped}'
+    folder = cache_dir('features')/f'{backbone.fingerprint()}-{name}-{precision}{"-flipped"*flipped}'
     known = read_cache(folder, set(hashes.values()))
     missing = {h: path for path,h in hashes.items() if h not in known}  # one path per content
     if missing:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ..core.files import cache_folder, hash_photos, read_cache, write_cache
+from ..core.files import cache_dir, hash_photos, read_cache, write_cache
 from ..core.images import open_photo
 from ..core.progress import progress
 from ..core.settings import PhotoError
@@ -128,7 +128,7 @@ def get_looks(
     "Looks of all photos, decoded once in threads and cached by what the photos contain"
     paths = [Path(o) for o in paths]
     hashes, skipped = hash_photos(dict.fromkeys(paths))
-    folder = cache_folder('looks')/f'v{_version}'
+    folder = cache_dir('looks')/f'v{_version}'
     known = read_cache(folder, set(hashes.values()))
     missing = {h: path for path,h in hashes.items() if h not in known}   # one path per content
     if missing:
