@@ -7,7 +7,7 @@ with `--resume`, until it is done. Recipes take turns until there were as many k
 import argparse, csv, hashlib, json, os, random, shutil, signal, subprocess, sys, tempfile, time
 from pathlib import Path
 
-from animal_clf.synthetic.animals import draw_sample
+from animal_clf.synthetic.animals import draw_animals
 
 offline = ['--arch', 'tf_efficientnet_lite0']
 trainings = {
@@ -93,7 +93,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
         os.environ['ANIMAL_CLF_CACHE'] = str(scratch/'cache')
-        photos = draw_sample(scratch/'animals', 14, ('fox', 'seal', 'zebra'), px=96)
+        photos = draw_animals(scratch/'animals', 14, ('fox', 'seal', 'zebra'), px=96)
         whole, rows, ends = {}, [], []
         while len(rows) < args.kills:
             name = list(trainings)[len(ends) % len(trainings)]

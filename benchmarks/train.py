@@ -109,8 +109,8 @@ def training_speeds(folder, name, px):
 def drawn(folder):
     "Drawn animals as DIR/{train,test}/CLASS/*.jpg"
     from animal_clf.data.splits import read_data
-    from animal_clf.synthetic.animals import draw_sample
-    data = read_data(draw_sample(folder/'drawn'))
+    from animal_clf.synthetic.animals import draw_animals
+    data = read_data(draw_animals(folder/'drawn'))
     for o in data.photos.itertuples():
         to = folder/'split'/('test' if o.split == 'test' else 'train')/o.label
         to.mkdir(parents=True, exist_ok=True)

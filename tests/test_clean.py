@@ -11,9 +11,9 @@ from animal_clf.core.images import find_photos
 from animal_clf.cleaning.corruptions import copy_faults, plant_faults
 from animal_clf.cleaning.issues import finding_columns, finding_kinds
 from animal_clf.data.folders import find_rows
-from animal_clf.vision.image_stats import Looks, look_type
+from animal_clf.vision.image_stats import ImageStats, stats_dtype
 from animal_clf.data.manifest import new_row, read_manifest, write_manifest
-from animal_clf.synthetic.animals import draw_animal, draw_sample
+from animal_clf.synthetic.animals import draw_animal, draw_animals
 from commands import done, fails, shell
 from files import contents
 from servers import use_hub
@@ -41,7 +41,7 @@ def fill(folder, animal, count, start=1, px=96):
 @pytest.fixture(scope='module')
 def spoilt(tmp_path_factory):
     "(Folder with ready splits and planted faults, what was planted, what are leaks)"
-    drawn, folder = draw_sample(tmp_path_factory.mktemp('drawn')/'animals', 16, animals, px=160), tmp_path_factory.mktemp('spoilt')/'animals'
+    drawn, folder = draw_animals(tmp_path_factory.mktemp('drawn')/'animals', 16, animals, px=160), tmp_path_factory.mktemp('spoilt')/'animals'
     for o in drawn.glob('*/*.jpg'):
         to = folder/dict(enumerate(['test']*4 + ['valid']*3)).get(int(o.stem[-4:]) - 1, 'train')/o.parent.name
         to.mkdir(parents=True, exist_ok=True)
@@ -360,14 +360,14 @@ def test_training_and_validation_share_a_photo(tmp_path):
 
 def collection(tmp_path, *copies, group=None):
     "A collection of files with label, split, width and size as given"
-    rows, looks = [], np.zeros(len(copies), look_type)
+    rows, looks = [], np.zeros(len(copies), stats_dtype)
     for i,o in enumerate(copies):
         file = tmp_path/o.get('path', f'{i}.jpg')
         file.write_bytes(b'x'*o.get('size', 10))
         rows.append(dict(path=file.name, label=o.get('label', 'fox'), split=o.get('split', ''), file=str(file)))
         looks[i]['width'], looks[i]['height'] = o.get('width', 100), 100
     n = len(copies)
-    return Collection(pd.DataFrame(rows), Looks(list(range(n)), looks, ['']*n, []), np.zeros((n, 1)), np.zeros(n), np.zeros(n, int) if group is None else group, pd.DataFrame())
+    return Collection(pd.DataFrame(rows), ImageStats(list(range(n)), looks, ['']*n, []), np.zeros((n, 1)), np.zeros(n), np.zeros(n, int) if group is None else group, pd.DataFrame())
 
 @pytest.mark.parametrize('copies,fit,order', [
     ([dict(split='train', width=900), dict(split='test'), dict(split='valid')], [.9, .1, .5], [1, 2, 0]),      # the test set never shrinks

@@ -11,7 +11,7 @@ from animal_clf.cli.main import main
 from animal_clf.core.images import find_photos
 from animal_clf.core.settings import read_settings
 from animal_clf.scraping.download import collect
-from animal_clf.synthetic.animals import draw_animal, draw_sample
+from animal_clf.synthetic.animals import draw_animal, draw_animals
 from animal_clf.scraping.search import find_pages, licenses
 from commands import done, fails, shell
 from files import contents, read
@@ -39,7 +39,7 @@ def command(*args, **options):
                             start_new_session=True, env=environment(), **options)
 
 @pytest.fixture(scope='module')
-def drawn(tmp_path_factory): return draw_sample(tmp_path_factory.mktemp('drawn')/'three animals', 9, animals, px=128)
+def drawn(tmp_path_factory): return draw_animals(tmp_path_factory.mktemp('drawn')/'three animals', 9, animals, px=128)
 
 @pytest.fixture(scope='module')
 def trained(drawn, cache, tmp_path_factory):

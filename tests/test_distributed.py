@@ -6,7 +6,7 @@ import pytest
 
 from animal_clf.core.settings import SettingsError
 from animal_clf.training.distributed import agree, alone, is_main, main_first, n_processes, share_training
-from animal_clf.synthetic.animals import draw_sample
+from animal_clf.synthetic.animals import draw_animals
 
 
 def create(photos):
@@ -59,7 +59,7 @@ def runs(tmp_path_factory):
     "What one process tells, and what each of two does; and what they print"
     pytest.importorskip('accelerate')
     folder = tmp_path_factory.mktemp('distributed')
-    photos = draw_sample(folder/'animals', n_per_class=30, classes=['fox', 'seal', 'zebra'])
+    photos = draw_animals(folder/'animals', n_per_class=30, classes=['fox', 'seal', 'zebra'])
     for o in ('one', 'two'): (folder/o).mkdir()
     loopback = dict(GLOO_SOCKET_IFNAME='lo') if sys.platform == 'linux' else {}
     env = {**os.environ, **loopback, 'OMP_NUM_THREADS': '1', 'PYTHONWARNINGS': 'ignore::FutureWarning'} # fastai's own, on import

@@ -9,13 +9,13 @@ from animal_clf.core.settings import DataError, PhotoError, SettingsError
 from animal_clf.core.images import find_photos, open_photo
 from animal_clf.cleaning.corruptions import copy_faults, fault_kinds, picture_faults, plant_faults
 from animal_clf.data.folders import find_rows
-from animal_clf.synthetic.animals import draw_animal, draw_sample
+from animal_clf.synthetic.animals import draw_animal, draw_animals
 from files import contents
 
 classes = ('fox', 'seal', 'zebra')
 
 @pytest.fixture(scope='module')
-def drawn(tmp_path_factory): return draw_sample(tmp_path_factory.mktemp('drawn')/'animals', 20, classes, px=96)
+def drawn(tmp_path_factory): return draw_animals(tmp_path_factory.mktemp('drawn')/'animals', 20, classes, px=96)
 
 @pytest.fixture
 def flat(drawn, tmp_path): return shutil.copytree(drawn, tmp_path/'flat')

@@ -5,7 +5,7 @@ import numpy as np, pandas as pd, pytest
 from animal_clf.core.settings import DataError
 from animal_clf.data.splits import choose_valid, hold_out, read_data
 from animal_clf.data.folders import find_ignored, find_rows
-from animal_clf.synthetic.animals import draw_sample
+from animal_clf.synthetic.animals import draw_animals
 
 def lay_out(folder, *paths):
     for o in paths:
@@ -43,7 +43,7 @@ def test_a_folder_beside_splits(tmp_path):
     with pytest.raises(DataError, match='pictures` beside `test'): find_rows(tmp_path)
 
 def test_what_was_ignored_is_among_the_skipped(tmp_path):
-    draw_sample(tmp_path/'drawn', 4, ['fox', 'seal'], px=64)
+    draw_animals(tmp_path/'drawn', 4, ['fox', 'seal'], px=64)
     (tmp_path/'drawn'/'fox'/'more').mkdir()
     for o in ('fox_9.jpg', 'fox/more/fox_9.jpg'): (tmp_path/'drawn'/o).write_bytes((tmp_path/'drawn'/'fox'/'fox_0001.jpg').read_bytes())
     data = read_data(tmp_path/'drawn')
@@ -97,12 +97,12 @@ def test_large_groups_leave_something_for_each_split():
     assert Counter(rows.group[test]) == {1: 1} and Counter(rows[~test].group[valid]) == {2: 1}
 
 def test_read_data_keeps_groups_together(tmp_path):
-    folder = draw_sample(tmp_path/'drawn', 12, ['fox', 'seal'], px=64)
+    folder = draw_animals(tmp_path/'drawn', 12, ['fox', 'seal'], px=64)
     data = read_data(folder, n_test=4, find_groups=lambda paths: [int(o[-6:-4]) % 5 for o in paths])
     assert data.photos.groupby('group').split.nunique().max() == 1 and set(data.photos.split) == {'train', 'valid', 'test'}
 
 def test_ready_splits_are_not_looked_at(tmp_path):
-    draw_sample(tmp_path/'drawn', 6, ['fox', 'seal'], px=64)
+    draw_animals(tmp_path/'drawn', 6, ['fox', 'seal'], px=64)
     rows = find_rows(tmp_path/'drawn').assign(split=['train', 'valid', 'test']*4)
     rows.to_csv(tmp_path/'t.csv', index=False)
     data = read_data(tmp_path/'t.csv', find_groups=lambda paths: pytest.fail('asked for groups'))

@@ -20,7 +20,7 @@ from animal_clf.inference.lookalike import describe_lookalike, find_lookalikes, 
 from animal_clf.training.open_set import fit_nearness
 from animal_clf.synthetic.people import draw_people
 from animal_clf.inference.predictor import predict_photos
-from animal_clf.synthetic.animals import draw_sample
+from animal_clf.synthetic.animals import draw_animals
 from commands import done, fails, shell
 from files import contents, read
 
@@ -35,7 +35,7 @@ things = [Path(sklearn.datasets.__file__).parent/'images'/f'{o}.jpg' for o in ('
 pytestmark = pytest.mark.usefixtures('empty_folder')
 
 @pytest.fixture(scope='module')
-def data(tmp_path_factory): return read_data(draw_sample(tmp_path_factory.mktemp('drawn')/'animals', 16, animals, px=128), n_test=6)
+def data(tmp_path_factory): return read_data(draw_animals(tmp_path_factory.mktemp('drawn')/'animals', 16, animals, px=128), n_test=6)
 
 @pytest.fixture(scope='module')
 def people(tmp_path_factory): return find_photos(draw_people(tmp_path_factory.mktemp('people'), 8, px=128)/'person')
@@ -132,7 +132,7 @@ def test_nothing_is_kept_of_a_photo(model, people, cache, monkeypatch, tmp_path)
     assert not any(o.name.startswith('.') for o in tmp_path.iterdir())
 
 def test_nobody_is_compared_with_apes(tmp_path, people):
-    data = read_data(draw_sample(tmp_path/'drawn', 12, ('gorilla', 'chimpanzee', 'seal'), px=96), n_test=2)
+    data = read_data(draw_animals(tmp_path/'drawn', 12, ('gorilla', 'chimpanzee', 'seal'), px=96), n_test=2)
     learn, rows = train(data, 'head', offline_arch).learn, data.split('train')
     assert find_primates(learn) == ['chimpanzee', 'gorilla']
     for o in find_lookalikes(learn, people, rows, one_kind=True):
@@ -143,7 +143,7 @@ def test_nobody_is_compared_with_apes(tmp_path, people):
     assert all(len(o['nearest']) == (3 if o['known'] else 1) for o in own) and any(o['known'] for o in own)
 
 def test_a_classifier_of_apes_has_nothing_to_compare_with(tmp_path, people):
-    data = read_data(draw_sample(tmp_path/'drawn', 12, ('gorilla', 'chimpanzee'), px=96), n_test=2)
+    data = read_data(draw_animals(tmp_path/'drawn', 12, ('gorilla', 'chimpanzee'), px=96), n_test=2)
     save_model(train(data, 'head', offline_arch), data, 'apes')
     told = done('lookalike', 'apes', *people, '--one-kind')
     assert 'nothing to compare it with' in told and 'gorilla' not in told and 'chimpanzee' not in told

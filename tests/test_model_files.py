@@ -12,7 +12,7 @@ from animal_clf.training.model_file import Trained, load_model, read_log, save_m
 from animal_clf.training.model_info import read_info
 from animal_clf.training.open_set import Nearness
 from animal_clf.training.learner import create_learner
-from animal_clf.synthetic.animals import draw_sample
+from animal_clf.synthetic.animals import draw_animals
 from commands import fails
 from files import contents, read
 from safetensors.torch import load_file, save
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures('empty_folder')
 classes, weight = ['fox', 'seal', 'wolf'], '1.2.weight'
 
 @pytest.fixture(scope='module')
-def drawn(tmp_path_factory): return draw_sample(tmp_path_factory.mktemp('drawn')/'animals', 6, classes, px=64)
+def drawn(tmp_path_factory): return draw_animals(tmp_path_factory.mktemp('drawn')/'animals', 6, classes, px=64)
 
 @pytest.fixture(scope='module')
 def model(drawn, tmp_path_factory):

@@ -8,13 +8,13 @@ from commands import done, fails
 from animal_clf.data.splits import read_data
 from animal_clf.learner import load_model, save_model, train
 from animal_clf.inference.predictor import Predictor
-from animal_clf.synthetic.animals import draw_sample
+from animal_clf.synthetic.animals import draw_animals
 from animal_clf.inference.bulk import find_paths, write_predictions
 
 pytestmark = pytest.mark.usefixtures('empty_folder')
 
 @pytest.fixture(scope='module')
-def drawn(tmp_path_factory): return draw_sample(tmp_path_factory.mktemp('drawn')/'drawn', n_per_class=6)
+def drawn(tmp_path_factory): return draw_animals(tmp_path_factory.mktemp('drawn')/'drawn', n_per_class=6)
 
 @pytest.fixture(scope='module')
 def model(drawn, cache, tmp_path_factory):

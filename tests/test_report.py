@@ -12,7 +12,7 @@ from animal_clf.cli.main import main
 from animal_clf.evaluation.compare import difference_interval, mcnemar_test
 from animal_clf.core.images import find_photos
 from animal_clf.evaluation.metrics import bootstrap_interval, compute_metrics, tabulate_classes, wilson_interval
-from animal_clf.synthetic.animals import draw_animal, draw_sample
+from animal_clf.synthetic.animals import draw_animal, draw_animals
 from commands import done, fails
 from files import read
 
@@ -82,7 +82,7 @@ def check_leaks(model, report, planted):
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     "Three drawn animals in ready splits; two files have names that are no text"
-    drawn, folder = draw_sample(tmp_path_factory.mktemp('drawn')/'all', 16, animals, px=128), tmp_path_factory.mktemp('data')/'three animals'
+    drawn, folder = draw_animals(tmp_path_factory.mktemp('drawn')/'all', 16, animals, px=128), tmp_path_factory.mktemp('data')/'three animals'
     for split,numbers in dict(train=range(1, 11), test=range(11, 17)).items():
         for name in animals:
             (folder/split/name).mkdir(parents=True)
@@ -288,10 +288,10 @@ def test_the_report_holds_the_numbers_of_its_answers(trained, probabilities, pla
 
 def test_imagenet_by_name_is_compared_by_mcnemar(trained):
     from statsmodels.stats.contingency_tables import mcnemar
-    from animal_clf.vision.imagenet import answer_by_name
+    from animal_clf.vision.imagenet import zero_shot
     model, report = trained
     answers = answers_of(model)
-    guessed = np.array(report['classes'])[answer_by_name(list(answers.path), report['classes']).values.argmax(1)] == answers.label
+    guessed = np.array(report['classes'])[zero_shot(list(answers.path), report['classes']).values.argmax(1)] == answers.label
     found, table = report['baselines']['imagenet'], pd.crosstab(guessed, answers.right).reindex(index=[False, True], columns=[False, True], fill_value=0)
     assert found['accuracy'] == pytest.approx(guessed.mean()) and found['accuracy_ci95'] == pytest.approx(wilson(guessed.sum(), len(guessed)))
     assert found['p'] == pytest.approx(mcnemar(table.to_numpy(), exact=True).pvalue, abs=1e-6) and found['unknown'] == []

@@ -11,7 +11,7 @@ from animal_clf.cleaning.quarantine import drop_photos, read_decisions, restore_
 from animal_clf.cleaning.issues import finding_columns, list_decisions, write_decisions
 from animal_clf.data.manifest import Journal, new_row, read_manifest, write_manifest
 from animal_clf.cleaning.review import ReviewWidget, write_review
-from animal_clf.synthetic.animals import draw_sample
+from animal_clf.synthetic.animals import draw_animals
 
 hostile_names = ['"><script>alert(1)<', "it's.jpg", 'two\nlines.jpg', 'tab\tand\rreturn.jpg', 'comma, "quoted"; semi.jpg', '=1+1.jpg', 'caf\udce9.jpg',
                  '白い狐.jpg', ' space .jpg', 'a&amp;b.jpg', r'back\slash.jpg', r'looks\xe9like.jpg', '${x}`y`.jpg', '-rf.jpg', 'x'*240 + '.jpg', '\u2028line.jpg', '\x85next.jpg']
@@ -240,7 +240,7 @@ def test_killed_in_the_middle_resumed_and_undone(tmp_path, after):
 
 def collection(folder, n_per_class=5):
     "About 60 findings of every kind on the drawn sample, with true copies, blurred ones and files that can't be opened"
-    draw_sample(folder/'photos', n_per_class)
+    draw_animals(folder/'photos', n_per_class)
     names = sorted(o.name for o in (folder/'photos').iterdir() if o.is_dir())
     at = lambda label, i: f'photos/{label}/{label}_{i:04}.jpg'
     rows, group = [], 0
@@ -421,7 +421,7 @@ def test_without_scripts_the_page_can_be_read(page, browser):
     finally: browser.execute_cdp_cmd('Emulation.setScriptExecutionDisabled', dict(value=False))
 
 def test_many_findings_make_one_file_of_moderate_size(tmp_path):
-    draw_sample(tmp_path/'photos', 2)
+    draw_animals(tmp_path/'photos', 2)
     paths = [o.relative_to(tmp_path).as_posix() for o in sorted((tmp_path/'photos').rglob('*.jpg'))]
     findings = pd.DataFrame([finding(kind, i, paths[i % len(paths)]) for kind in ('label', 'no_animal') for i in range(300)])
     html = write_review(findings, tmp_path, limit=250).read_text()

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 
 from animal_clf.core.settings import DataError, SettingsError
-from animal_clf.synthetic.animals import draw_sample
+from animal_clf.synthetic.animals import draw_animals
 from files import contents, read
 
 animals, nowhere = ('fox', 'seal', 'zebra'), 'http://127.0.0.1:9'  # refuses every connection
@@ -118,7 +118,7 @@ def clf(tmp_path_factory, cache):
 pytestmark = pytest.mark.usefixtures('empty_folder')
 
 @pytest.fixture(scope='module')
-def drawn(tmp_path_factory): return draw_sample(tmp_path_factory.mktemp('drawn')/'animals', 9, animals, px=96)
+def drawn(tmp_path_factory): return draw_animals(tmp_path_factory.mktemp('drawn')/'animals', 9, animals, px=96)
 
 def script(*args, **env):
     "The console script itself, Ctrl-C and all"

@@ -16,9 +16,9 @@ import numpy as np, pandas as pd
 from ..core.progress import progress, status
 from ..core.settings import DataError, offline_arch, SettingsError
 from ..vision.backbone import load_backbone
-from ..vision.duplicates import find_copies
-from ..vision.features import find_neighbours, get_features
-from ..vision.image_stats import get_looks, Looks
+from ..vision.duplicates import find_near_duplicates
+from ..vision.features import nearest_neighbors, get_features
+from ..vision.image_stats import compute_image_stats, ImageStats
 from ..vision.imagenet import compute_animal_odds
 from ..data.folders import find_rows
 from .issues import finding_columns, finding_kinds, grouped_kinds
@@ -28,7 +28,7 @@ from .issues import finding_columns, finding_kinds, grouped_kinds
 class Collection:
     "The readable photos of a data set with what is known of each; row i of every table is photo i"
     rows:pd.DataFrame     # Columns path (relative), label, split, file
-    looks:Looks           # Looks of the N photos
+    looks:ImageStats           # Looks of the N photos
     features:np.ndarray   # float32 (N, D), of length 1 each
     animal:np.ndarray     # float (N,): log-odds of an animal by ImageNet's classes
     group:np.ndarray      # int (N,): number of the group of copies, that of its first photo
@@ -55,7 +55,7 @@ def read_collection(
     source = Path(source).expanduser()
     rows = find_rows(source).rename(columns=dict(path='file'))
     rows = rows.assign(path=[_relative(o, source) for o in rows.file])
-    looks = get_looks(rows.file)
+    looks = compute_image_stats(rows.file)
     reasons = {o['path']: _short(o['reason']) for o in looks.skipped}
     bad = rows.file.isin(reasons)
     unreadable = rows[bad].assign(reason=rows.file[bad].map(reasons))
@@ -65,7 +65,7 @@ def read_collection(
     features = get_features(rows.file, backbone)
     if features.skipped: raise DataError(f"`{features.skipped[0]['path']}` changed while it was read", 'photos that stay as they are', 'Run it again')
     values = features.values/np.linalg.norm(features.values, axis=1, keepdims=True)
-    return Collection(rows, looks, values, compute_animal_odds(features.values), find_copies(looks.values['grey'], values), unreadable)
+    return Collection(rows, looks, values, compute_animal_odds(features.values), find_near_duplicates(looks.values['grey'], values), unreadable)
 
 # %% ../../nbs/05_cleaning/03_detect.ipynb #424648ed
 def _table(rows, **values):
@@ -158,7 +158,7 @@ def _kinship(photos):
     for _,rows in photos.rows[photos.first].groupby('label'):
         if len(rows) < 2: continue
         values = photos.features[rows.index]
-        _, similarity = find_neighbours(values, values, min(6, len(values)))
+        _, similarity = nearest_neighbors(values, values, min(6, len(values)))
         kinship[rows.index] = similarity[:, 1:].mean(1)
     return kinship[photos.group]
 

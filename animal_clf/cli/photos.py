@@ -46,8 +46,8 @@ def run_sample(
     args # From the parser
 ):
     "`animal-clf sample`"
-    from animal_clf.synthetic.animals import draw_sample
-    say('sample', f'{draw_sample(args.folder)}: drawings, not photos')
+    from animal_clf.synthetic.animals import draw_animals
+    say('sample', f'{draw_animals(args.folder)}: drawings, not photos')
 
 # %% ../../nbs/10_cli/02_photos.ipynb #d466ba1b
 def run_clean(

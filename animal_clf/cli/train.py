@@ -113,8 +113,8 @@ def _source(args, settings):
     "Where the photos of `run` are, collected or drawn if need be"
     if args.data: return Path(args.data)
     if args.sample:
-        from animal_clf.synthetic.animals import draw_sample
-        return draw_sample(Path('data/sample'))
+        from animal_clf.synthetic.animals import draw_animals
+        return draw_animals(Path('data/sample'))
     folder = Path('data')/_name_of(settings.classes)
     rows = collect_classes(settings.classes, settings, folder, args)
     lost = [o['class'] for o in rows if not o['kept']]

@@ -17,7 +17,7 @@ from ..core.files import hash_file
 from ..core.images import natural_key, open_photo
 from ..core.progress import progress
 from ..core.settings import DataError, PhotoError, SettingsError
-from ..vision.duplicates import group_copies
+from ..vision.duplicates import group_near_duplicates
 from .folders import find_ignored, find_rows, is_drawn
 
 # %% ../../nbs/03_data/03_splits.ipynb #a56ad236
@@ -158,7 +158,7 @@ class Data:
 
     @property
     def drawn(self) -> bool: # Is it the drawn sample?
-        "Are these drawings from `draw_sample`, which say nothing about photos?"
+        "Are these drawings from `draw_animals`, which say nothing about photos?"
         return is_drawn(self.source)
 
     def fingerprint(self) -> str: # 16 hex digits
@@ -183,7 +183,7 @@ def read_data(
         good, copies = _drop_copies(good)
         skipped = pd.concat([skipped, copies], ignore_index=True)
     _check_classes(good, skipped, source)
-    if not {'test', 'valid'} <= set(good.split): good = good.assign(group=(find_groups or group_copies)(good.path.tolist()))
+    if not {'test', 'valid'} <= set(good.split): good = good.assign(group=(find_groups or group_near_duplicates)(good.path.tolist()))
     if set(good.split) == {''}: _check_groups(good, source)
     photos = _fill_splits(good, n_test, valid_pct, seed)
     check_splits(photos, source)

@@ -13,7 +13,7 @@ import numpy as np, pandas as pd
 
 from ..core.settings import DataError
 from ..vision.features import get_features
-from ..vision.imagenet import answer_by_name, match_classes
+from ..vision.imagenet import zero_shot, match_classes
 from ..data.labels import sum_groups
 from ..training.calibration import soften
 from ..training.learner import get_backbone, get_logits, Learner
@@ -105,7 +105,7 @@ def _imagenet(answers, classes):
     "ImageNet's head by class name, without training"
     unknown = [name for name,indices in match_classes(classes).items() if not indices]
     if len(unknown) == len(classes): return dict(accuracy=None, accuracy_ci95=None, unknown=unknown, p=None)
-    guessed = answer_by_name(list(answers.path), classes).values.argmax(1)
+    guessed = zero_shot(list(answers.path), classes).values.argmax(1)
     right = (np.array(classes)[guessed] == answers.label).to_numpy()
     p = mcnemar_test(int((right & ~answers.right).sum()), int((answers.right & ~right).sum()))
     return dict(accuracy=float(right.mean()), accuracy_ci95=list(wilson_interval(int(right.sum()), len(answers))), unknown=unknown, p=p)

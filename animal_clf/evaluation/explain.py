@@ -18,7 +18,7 @@ from PIL import Image
 from ..core.images import open_photo, photo_grid, show_photo, show_reason
 from ..core.settings import PhotoError, SettingsError
 from ..vision.engines import fit_pixels
-from ..vision.features import find_neighbours, get_features
+from ..vision.features import nearest_neighbors, get_features
 from ..training.learner import get_backbone, get_probabilities, last_layer, Learner
 
 # %% ../../nbs/07_evaluation/05_explain.ipynb #c1823521
@@ -140,7 +140,7 @@ def find_similar(
         backbone = get_backbone(learn, mirror=False)   # those of the training photos are in the cache; of their mirror images they may not be
         asked, known = get_features(queries, backbone), get_features(photos.path, backbone)
     queries, photos = [o for o in queries if Path(o) in asked.paths], photos[photos.path.map(Path).isin(known.paths)]
-    rows, similarities = find_neighbours(known.values, asked.values, k) if queries else (np.zeros((0, k), int), np.zeros((0, k)))
+    rows, similarities = nearest_neighbors(known.values, asked.values, k) if queries else (np.zeros((0, k), int), np.zeros((0, k)))
     near = photos.iloc[rows.ravel()]
     table = pd.DataFrame(dict(query=np.repeat(queries, k), rank=np.tile(np.arange(1, k+1), len(queries)), path=near.path.to_numpy(), label=near.label.to_numpy(), similarity=similarities.ravel()))
     table.attrs['skipped'] = asked.skipped + known.skipped

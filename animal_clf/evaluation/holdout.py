@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..core.settings import DataError, ModelFileError
 from ..vision.backbone import Backbone
-from ..vision.duplicates import group_copies
+from ..vision.duplicates import group_near_duplicates
 from ..vision.features import get_features
 from ..data.folders import find_rows, is_drawn
 from ..data.manifest import read_manifest
@@ -87,7 +87,7 @@ def _same_pictures(test, trained, backbone):
     features = get_features([*test, *trained], backbone)
     readable = set(features.paths)
     n_test = sum(Path(o) in readable for o in test)   # a table may name a photo twice
-    groups = group_copies(features.paths, features.values)
+    groups = group_near_duplicates(features.paths, features.values)
     first = {}   # group -> its first training photo
     for path,group in zip(features.paths[n_test:], groups[n_test:]): first.setdefault(group, path)
     return {str(path): (first[group], 'same picture') for path,group in zip(features.paths[:n_test], groups) if group in first}

@@ -17,7 +17,7 @@ from ..core.files import atomic_write
 from ..core.images import image_url, open_photo, thumbnail_url
 from ..core.settings import PhotoError, SettingsError
 from ..vision.features import find_labels, get_features
-from ..vision.tsne import choose_exemplars, describe_sample, place_photos, plot_tsne
+from ..vision.tsne import class_medoids, describe_sample, project_photos, plot_tsne
 from ..training.curves import plot_training
 from ..training.learner import get_backbone, Learner
 from .checks import Case, fill_checklist, find_warnings
@@ -31,20 +31,20 @@ from .plots import describe_answer, find_confused_pairs, find_top_losses, plot_c
 def _exemplars(paths, points, labels):
     "{row: small photo} for the middle of each class; one that can't be read any more is left out"
     found = {}
-    for row in choose_exemplars(points, labels).values():
+    for row in class_medoids(points, labels).values():
         try: found[row] = open_photo(paths[row], 64)
         except PhotoError: continue
     return found
 
 def draw_tsne(
-    learn:Learner,          # The model
-    photos:pd.DataFrame,    # Columns path, label: 4 readable photos or more
-    wrong:set=frozenset(),  # Paths of those that the model got wrong
-    seed:int=42             # Start of the random choices
+    learn:Learner,         # The model
+    photos:pd.DataFrame,   # Columns path, label: 4 readable photos or more
+    wrong:set=frozenset(), # Paths of those that the model got wrong
+    seed:int=42            # Start of the random choices
 ) -> bytes: # PNG
     "A t-SNE picture of photos by the model's features"
     features = get_features(photos.path, get_backbone(learn, mirror=False))
-    rows, points = place_photos(features.values, seed=seed)
+    rows, points = project_photos(features.values, seed=seed)
     paths, wrong = [features.paths[i] for i in rows], {Path(o) for o in wrong}
     labels = find_labels(paths, photos)
     return take_png(plot_tsne, points, labels, f'Features of {describe_sample(len(rows), len(features))}', wrong=np.array([o in wrong for o in paths]), thumbnails=_exemplars(paths, points, labels))

@@ -66,7 +66,7 @@ Outputs: probabilities of the classes, and score, if there is one: below limit a
 def _notes(learn, network, names):
     "What a program must know to use the file: {name: JSON}"
     backbone = get_backbone(learn)
-    notes = dict(classes=list(learn.dls.vocab), inputs=[dict(name=o, px=px, method=method) for o,(px,method) in zip(names, network.views)], px=backbone.px, method=backbone.method,
+    notes = dict(classes=list(learn.dls.vocab), inputs=[dict(name=o, px=px, method=method) for o,(px,method) in zip(names, network.inputs)], px=backbone.px, method=backbone.method,
                  mean=list(backbone.mean), std=list(backbone.std), temperature=learn.temperature, mirror=learn.mirror, limit=learn.known.limit if learn.known else None, animal_clf=animal_clf.__version__)
     return {k: json.dumps(v, ensure_ascii=False) for k,v in notes.items()}
 

@@ -26,11 +26,11 @@ class FeatureNetwork(nn.Module):
         offline = load_imagenet()[0] if self.knows else None
         self.prints = [o.fingerprint() for o in (own, offline) if o]
         self.shares = self.knows and len(set(self.prints)) == 1
-        self.own, self.offline = own.bytes_in(), offline.bytes_in() if self.knows and not self.shares else None
+        self.own, self.offline = own.with_normalization(), offline.with_normalization() if self.knows and not self.shares else None
         self.imagenet = _to_linear(*load_imagenet()[1:]) if self.knows else None
-        self.views = tuple(dict.fromkeys(own.views + (offline.views if self.offline else ())))
+        self.inputs = tuple(dict.fromkeys(own.inputs + (offline.inputs if self.offline else ())))
 
-    def bytes_in(self):
+    def with_normalization(self):
         "Itself: it takes bytes"
         return self
 

@@ -14,7 +14,7 @@ import numpy as np, pandas as pd
 
 from ..core.settings import DataError, ModelFileError, SettingsError
 from ..vision.engines import choose_engine
-from ..vision.features import find_labels, find_neighbours, get_features, plot_similar
+from ..vision.features import find_labels, nearest_neighbors, get_features, plot_similar
 from ..vision.imagenet import get_imagenet_probabilities, match_classes
 from ..training.learner import get_backbone, get_probabilities, Learner
 from ..training.open_set import score_known
@@ -63,7 +63,7 @@ def point_photos(
 def _find_similar(directions, trained, k):
     "For each photo the `k` of `trained` most alike: lists of [path, label, cosine]"
     if not len(trained.paths): return [[] for _ in directions]
-    rows, cosines = find_neighbours(trained.directions, directions, min(k, len(trained.paths)))
+    rows, cosines = nearest_neighbors(trained.directions, directions, min(k, len(trained.paths)))
     return [[[trained.paths[i], trained.labels[i], float(c)] for i,c in zip(*o)] for o in zip(rows, cosines)]
 
 # %% ../../nbs/08_inference/04_lookalike.ipynb #17182f6b

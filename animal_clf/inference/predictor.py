@@ -18,8 +18,8 @@ from fastcore.basics import chunked
 from PIL import Image
 
 from ..core.settings import SettingsError
-from ..vision.engines import choose_engine, create_engine, decode_batches, find_fastest, fit_pixels, has_cuda
-from ..vision.imagenet import name_animals, no_animal
+from ..vision.engines import choose_engine, create_engine, decode_batches, fastest_engine, fit_pixels, has_cuda
+from ..vision.imagenet import zero_shot_animals, no_animal
 from ..training.calibration import soften
 from ..training.open_set import score_known
 
@@ -75,15 +75,15 @@ def _is_close(probabilities):
 class Predictor:
     "A model behind the fastest engine"
     def __init__(self,
-        learn,                 # fastai `Learner`, made by `train` or `load_model`
-        engine:str='auto',     # `auto` measures which is the fastest; `torch`, `openvino` or `onnx`
-        precision:str='auto',  # `auto`, `fp32` or `bf16`
-        n_photos:int=None      # How many are to come, if that is known: for a few, the engine that is ready soonest
+        learn,                # fastai `Learner`, made by `train` or `load_model`
+        engine:str='auto',    # `auto` measures which is the fastest; `torch`, `openvino` or `onnx`
+        precision:str='auto', # `auto`, `fp32` or `bf16`
+        n_photos:int=None     # How many are to come, if that is known: for a few, the engine that is ready soonest
     ):
         from animal_clf.inference.fused import FeatureNetwork   # which loads PyTorch
         self.learn, self.classes, self.network = learn, list(learn.dls.vocab), FeatureNetwork(learn)
         few = engine == 'auto' and n_photos is not None and choose_engine(n_photos) == 'torch'
-        self.engine, self.precision = ('torch', precision) if few else find_fastest(self.network, precision) if engine == 'auto' else (engine, precision)
+        self.engine, self.precision = ('torch', precision) if few else fastest_engine(self.network, precision) if engine == 'auto' else (engine, precision)
         self.run = create_engine(self.network, self.engine, self.precision)
         self.rounds = self.precision != 'fp32' and (self.engine == 'openvino' or self.precision == 'bf16' or has_cuda())
 
@@ -104,7 +104,7 @@ class Predictor:
         return Seen(p, score >= known.limit, features, imagenet, score)
 
     def look(self,
-        *pixels:np.ndarray  # uint8 (N, px, px, 3), one for each of the network's views; N 1 or more
+        *pixels:np.ndarray # uint8 (N, px, px, 3), one for each of the network's views; N 1 or more
     ) -> Seen:
         "What the model says about photos that have been fitted into the square"
         seen = self._see(self.run, pixels)
@@ -116,7 +116,7 @@ class Predictor:
         photo:Image.Image # Upright RGB, as from `open_photo`
     ) -> list: # uint8 (px, px, 3), one for each view
         "A photo as the network takes it"
-        return [fit_pixels(photo, *o) for o in self.network.views]
+        return [fit_pixels(photo, *o) for o in self.network.inputs]
 
     def see(self,
         photos:list # N upright RGB pictures, 1 or more
@@ -125,9 +125,9 @@ class Predictor:
         return self.look(*(np.stack(o) for o in zip(*map(self.fit, photos))))
 
     def predict(self,
-        paths:list,         # Photo files; anything that can be gone through, of any length
-        n_top:int=3,        # Classes to list in `top`, 1 or more
-        batch_size:int=16   # Photos per batch, 1 or more
+        paths:list,       # Photo files; anything that can be gone through, of any length
+        n_top:int=3,      # Classes to list in `top`, 1 or more
+        batch_size:int=16 # Photos per batch, 1 or more
     ) -> Iterator: # Of rows {path, label, probability, top: [[label, p], …], known, error}, in the order of `paths`
         "The answers for photo files, as they are wanted"
         if n_top < 1 or batch_size < 1: raise SettingsError(f'n_top = {n_top}, batch_size = {batch_size}', '1 or more', 'Change them')
@@ -137,7 +137,7 @@ class Predictor:
         names = deque()   # of photos on their way
         told = _noted(paths, names)
         if isinstance(paths, list) and len(paths) == 1: told = list(told)   # a single photo is decoded at once
-        for indices, pixels, errors in decode_batches(told, self.network.views, batch_size):
+        for indices, pixels, errors in decode_batches(told, self.network.inputs, batch_size):
             seen, place = self.look(*pixels) if indices else None, {index: i for i,index in enumerate(indices)}
             for index in sorted([*indices, *errors]):
                 path = names.popleft()
@@ -175,13 +175,13 @@ class Untrained:
     ): self.engine = choose_engine(n_photos)
 
     def predict(self,
-        paths:list,          # Photo files; anything that can be gone through
-        n_top:int=3,         # Animals to list in `top`, 1 or more
-        batch_size:int=256   # Photos that are looked at together, 1 or more
+        paths:list,        # Photo files; anything that can be gone through
+        n_top:int=3,       # Animals to list in `top`, 1 or more
+        batch_size:int=256 # Photos that are looked at together, 1 or more
     ) -> Iterator: # Of rows as from `Predictor`; `known` says whether there is an animal
         "The answers for photo files, as they are wanted"
         for some in chunked(paths, batch_size):
-            for o in name_animals(list(some), n_top, self.engine, keep=False):
+            for o in zero_shot_animals(list(some), n_top, self.engine, keep=False):
                 error = o.pop('error')
                 yield o | dict(known=None if error else o['label'] != no_animal, error=error)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .drawing import _check, _face, _quadruped, _stripes, draw_plan, write_drawings
+from .drawing import check_drawable, face_marks, quadruped, stripe_marks, draw_plan, write_drawings
 
 # %% ../../nbs/01_synthetic/03_breeds.ipynb #8feff5a9
 _measures = dict(
@@ -37,8 +37,8 @@ _patterns = dict(
     plain={},
     pale={'torso': [('belly', .5, .5, 1.05, .4)], 'head.neck': [('belly', .5, .5, .95, .5)], 'head.skull': [('belly', .8, .4, .85, .6)],
           'leg': [('belly', 1, .3, 0, 4)]},
-    tabby={'torso': _stripes(9, .02, .85), 'leg': _stripes(4, .035, 3), 'tail': _stripes(7, .03, 3), 'head.skull': _stripes(3, .03, .5)},
-    spots={'torso': [('speck', 0, .028, 0, .13)]*26, 'leg': _stripes(4, .03, 3), 'tail': _stripes(6, .03, 3), 'head.neck': [('speck', 0, .06, 0, .12)]*5},
+    tabby={'torso': stripe_marks(9, .02, .85), 'leg': stripe_marks(4, .035, 3), 'tail': stripe_marks(7, .03, 3), 'head.skull': stripe_marks(3, .03, .5)},
+    spots={'torso': [('speck', 0, .028, 0, .13)]*26, 'leg': stripe_marks(4, .03, 3), 'tail': stripe_marks(6, .03, 3), 'head.neck': [('speck', 0, .06, 0, .12)]*5},
     points={'head.skull': _dark_mask, 'head.ear': [('dark', .6, .6, 0, 3)], 'leg': [('dark', 1, .5, 0, 4)], 'tail': [('dark', .6, .5, 0, 3)]},
     gloves={'head.skull': _dark_mask, 'head.ear': [('dark', .6, .6, 0, 3)], 'leg': [('dark', .75, .4, 0, 4), ('white', 1, .25, 0, 4)],
             'tail': [('dark', .6, .5, 0, 3)]},
@@ -135,13 +135,13 @@ def _breed_plan(breed, rng, near=(.36, 1)):
     "Plan of one animal, for `draw_plan`"
     row, is_cat = _breeds[breed], species[breed] == 'cat'
     m = {name: np.multiply(value, rng.uniform(.94, 1.06)).tolist() for name,value in (_measures[row['kind']] | row['measures']).items()}
-    layers, marks = _quadruped(**m, tail=_tails[row['tail']]), dict(_patterns[row['pattern']])
+    layers, marks = quadruped(**m, tail=_tails[row['tail']]), dict(_patterns[row['pattern']])
     head = marks.get('head.skull', [])
     if rng.random() < .5:
         layers, face = _look_at_us(layers, m, is_cat), [('pink', .83, .06, 0, .16)]*is_cat
         marks |= {'head.muzzle': [o for o in head if o[1] > .6] + [('eye', .8, .2, 0, .5)], 'head.eye': [('eye', .5, .14 if is_cat else .3, 0, .9)]}
     else:
-        face = [('iris', .34, .1, -.28, .2), ('eye', .36, .045, -.28, .2), ('pink', 1, .1, -.2, .6)] if is_cat else _face
+        face = [('iris', .34, .1, -.28, .2), ('eye', .36, .045, -.28, .2), ('pink', 1, .1, -.2, .6)] if is_cat else face_marks
         if is_cat: layers[2] |= _whiskers(m['length'] + m['neck'][0] + .6*m['skull'] + m['muzzle'], m['neck'][1] + m['drop'], (1,))
     inside = [('pink', .35, .35, 0, .5)] if m['ear'][0] > 0 else [('far', .6, .6, 0, 3)]
     marks = {'head.ear': inside} | marks | {'head.skull': head + face}
@@ -155,7 +155,7 @@ def draw_breed(
     px:int=224   # Shorter side of the picture in px, 32 or more
 ) -> Image.Image: # RGB; square, landscape or portrait
     "Draw picture number `index` of a breed"
-    _check([breed], px, species)
+    check_drawable([breed], px, species)
     return draw_plan(lambda rng: _breed_plan(breed, rng), f'breeds/{seed}/{breed}/{index}', px)
 
 # %% ../../nbs/01_synthetic/03_breeds.ipynb #091892c4
@@ -168,7 +168,7 @@ def count_breeds(
     n_photos:int # Pictures in total, 37 or more
 ) -> dict: # {breed: number of pictures}
     "Spread `n_photos` over the breeds, as the published photos are"
-    _check(species, 224, species, n_photos=(n_photos, len(species)))
+    check_drawable(species, 224, species, n_photos=(n_photos, len(species)))
     whole, left = divmod(n_photos, len(species))
     return {breed: whole + (i < left) for i,breed in enumerate(_take_turns())}
 
@@ -182,5 +182,5 @@ def draw_breeds(
     seed:int=42       # Start of every random choice
 ) -> Path: # `folder`
     "Write `n_photos` drawn pictures of cats and dogs of 37 breeds under `folder`, 2,400 cats to 4,990 dogs; what is there already is kept"
-    _check(species, px, species)
+    check_drawable(species, px, species)
     return write_drawings(folder, count_breeds(n_photos), draw_breed, f'breeds {_version}', px, seed)

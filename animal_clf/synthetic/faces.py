@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .drawing import _check, draw_plan, write_drawings
+from .drawing import check_drawable, draw_plan, write_drawings
 
 # %% ../../nbs/01_synthetic/04_faces.ipynb #a73772ca
 # role: the colour a coat is moved towards, and how far (0-1)
@@ -151,7 +151,7 @@ def draw_face(
     px:int=224      # Shorter side of the picture in px, 32 or more
 ) -> Image.Image: # RGB; square, landscape or portrait
     "Draw picture number `index` of a face"
-    _check([class_name], px, face_classes)
+    check_drawable([class_name], px, face_classes)
     return draw_plan(lambda rng: _face_plan(class_name, rng), f'faces/{seed}/{class_name}/{index}', px)
 
 # %% ../../nbs/01_synthetic/04_faces.ipynb #30353756
@@ -165,5 +165,5 @@ def draw_faces(
     seed:int=42           # Start of every random choice
 ) -> Path: # `folder`
     "Write `n_per_class` drawn faces per class under `folder`; what is there already is kept"
-    _check(classes, px, face_classes, n_per_class=(n_per_class, 1))
+    check_drawable(classes, px, face_classes, n_per_class=(n_per_class, 1))
     return write_drawings(folder, dict.fromkeys(classes, n_per_class), draw_face, f'faces {_version}', px, seed)

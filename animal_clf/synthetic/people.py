@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from .drawing import _check, _fill, _paint_scene, _photograph, _ratios, _rotate, _Tube, write_drawings
+from .drawing import check_drawable, fill_outlines, paint_scene, photograph, aspect_ratios, rotate_points, Tube, write_drawings
 
 # %% ../../nbs/01_synthetic/05_people.ipynb #e607f815
 _skins = np.array(((250, 222, 202), (238, 196, 164), (224, 176, 138), (200, 148, 108), (170, 116, 80), (136, 90, 62), (100, 66, 48), (74, 50, 40)))
@@ -218,10 +218,10 @@ def _outlines(tube, role, colour):
 def _paint_person(m, colours, yaw, nod, tilt):
     "Outlines and colours of one person, those behind first; the head turned and tilted"
     behind, before = _head(m)
-    def head(xy, near): return _rotate(xy*(m['wide'], m['tall']) + (yaw*near, nod*near), (0, .55), tilt)
+    def head(xy, near): return rotate_points(xy*(m['wide'], m['tall']) + (yaw*near, nod*near), (0, .55), tilt)
     shapes = []
     for near,parts in [*behind, *((None, o) for o in _body(m)), *before]:
-        tubes = [_outlines(_Tube(points), role, np.array(colours[role], float)) for role,points in parts]
+        tubes = [_outlines(Tube(points), role, np.array(colours[role], float)) for role,points in parts]
         for outline,colour in [o[i] for i in (0, 1) for o in tubes]: shapes.append((outline if near is None else head(outline, near), colour))
     return shapes
 
@@ -236,7 +236,7 @@ def _paint_room(size, rng):
     img = Image.fromarray((wall*np.linspace(1.08, .86, w)[None, :, None]*np.ones((h, 1, 1))).clip(0, 255).astype(np.uint8))
     for _ in range(rng.integers(0, 7)):
         x, y, a, b = *rng.uniform(-.1, 1, 2)*(w, h), *rng.uniform(.08, .35, 2)*(w, h)
-        _fill(img, [np.array([(x, y), (x+a, y), (x+a, y+b), (x, y+b)])], [_one_of((wall*.7, wall*1.12, *_things), rng)])
+        fill_outlines(img, [np.array([(x, y), (x+a, y), (x+a, y+b), (x, y+b)])], [_one_of((wall*.7, wall*1.12, *_things), rng)])
     return img.filter(ImageFilter.GaussianBlur(rng.uniform(.8, 3))).resize((2*size[0], 2*size[1]), Image.Resampling.BICUBIC)
 
 # %% ../../nbs/01_synthetic/05_people.ipynb #b26b12e6
@@ -246,7 +246,7 @@ def _place_person(img, rng):
     shapes = _paint_person(m, _person_colours(m, rng), *rng.uniform(-.09, .09, 2)*(1, .5), rng.normal(0, 4))
     scale = img.height*rng.uniform(.36, .53)*np.array((rng.choice([-1, 1]), 1))
     middle = np.array(img.size)*(.5, rng.uniform(.42, .48)) + (rng.normal(0, .05)*img.height, 0)
-    _fill(img, [xy*scale + middle for xy,_ in shapes], [colour for _,colour in shapes])
+    fill_outlines(img, [xy*scale + middle for xy,_ in shapes], [colour for _,colour in shapes])
 
 def draw_person(
     seed:int=42, # Start of every random choice
@@ -254,12 +254,12 @@ def draw_person(
     px:int=224   # Shorter side of the picture in px, 32 or more
 ) -> Image.Image: # RGB; square, landscape or portrait
     "Draw picture number `index` of a person who does not exist"
-    _check(['person'], px, ['person'])
+    check_drawable(['person'], px, ['person'])
     rng, dice = np.random.default_rng(zlib.crc32(f'people/{seed}/{index}'.encode())).spawn(2)
-    ratio, paint = _one_of(_ratios, rng), _one_of((_paint_room, _paint_scene), rng)
+    ratio, paint = _one_of(aspect_ratios, rng), _one_of((_paint_room, paint_scene), rng)
     img = paint((round(px*max(1, ratio)), round(px*max(1, 1/ratio))), rng)
     _place_person(img, dice) # with dice of its own, as a scene throws more often when it is larger
-    return _photograph(img.reduce(2), rng)
+    return photograph(img.reduce(2), rng)
 
 # %% ../../nbs/01_synthetic/05_people.ipynb #2c2d576c
 _version = 1 # raise it when the pictures change
@@ -271,6 +271,6 @@ def draw_people(
     seed:int=42      # Start of every random choice
 ) -> Path: # `folder`
     "Write `n` drawn people to `folder/person`; what is there already is kept"
-    _check(['person'], px, ['person'], n=(n, 1))
+    check_drawable(['person'], px, ['person'], n=(n, 1))
     def draw(class_name, **kwargs): return draw_person(**kwargs)
     return write_drawings(folder, dict(person=n), draw, f'people {_version}', px, seed)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Network', 'to_onnx', 'has_cuda', 'choose_engine', 'create_engine', 'fit_pixels', 'decode_batches', 'measure_engines',
-           'find_fastest', 'processor_name']
+           'fastest_engine', 'processor_name']
 
 # %% ../../nbs/02_vision/02_engines.ipynb #064af7e9
 import io, json, os, platform, time, warnings
@@ -30,8 +30,8 @@ from ..core.settings import PhotoError, SettingsError
 # %% ../../nbs/02_vision/02_engines.ipynb #31d77711
 class Network(Protocol):
     "What an engine can run"
-    views:tuple           # Pairs (px, method): how a photo is to be fitted into a square, for each input
-    def bytes_in(self): "PyTorch module: uint8 (B,px,px,3), one for each view -> float (B,D), or a tuple of several such"
+    inputs:tuple           # Pairs (px, method): how a photo is to be fitted into a square, for each input
+    def with_normalization(self): "PyTorch module: uint8 (B,px,px,3), one for each view -> float (B,D), or a tuple of several such"
     def fingerprint(self) -> str: "Changes whenever the outputs would"
 
 # %% ../../nbs/02_vision/02_engines.ipynb #1ab12518
@@ -43,7 +43,7 @@ def _one_or_all(outputs):
 def _torch_engine(network, precision):
     import torch
     device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    model = network.bytes_in().eval().to(device, memory_format=torch.channels_last)
+    model = network.with_normalization().eval().to(device, memory_format=torch.channels_last)
     half = precision == 'bf16' or precision == 'auto' and device.type == 'cuda'
     def run(*photos):
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
@@ -53,17 +53,17 @@ def _torch_engine(network, precision):
 
 # %% ../../nbs/02_vision/02_engines.ipynb #b8e33dcc
 def to_onnx(
-    network:Network,      # What to convert
-    outputs:list=None     # Names of what comes out; default: numbers
+    network:Network,  # What to convert
+    outputs:list=None # Names of what comes out; default: numbers
 ) -> bytes: # Its inputs are called `photos`, `photos1` …, one for each view
     "`network`, bytes in, as an ONNX file: what both compilers read fastest"
     import torch
-    file, names = io.BytesIO(), [f'photos{i or ""}' for i in range(len(network.views))]
-    examples = tuple(torch.zeros(2, px, px, 3, dtype=torch.uint8) for px,_ in network.views)
+    file, names = io.BytesIO(), [f'photos{i or ""}' for i in range(len(network.inputs))]
+    examples = tuple(torch.zeros(2, px, px, 3, dtype=torch.uint8) for px,_ in network.inputs)
     axes = {o: {0: 'batch'} for o in (*names, *(outputs or ()))}
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # torch's newer exporter takes several times as long and needs one more package
-        torch.onnx.export(network.bytes_in().eval(), examples, file, dynamo=False, input_names=names, output_names=outputs, dynamic_axes=axes)
+        torch.onnx.export(network.with_normalization().eval(), examples, file, dynamo=False, input_names=names, output_names=outputs, dynamic_axes=axes)
     return file.getvalue()
 
 def _openvino_engine(network, precision):
@@ -137,18 +137,18 @@ def _one_thread():
     try: yield
     finally: torch.set_num_threads(n)
 
-def _decode(path, views):
+def _decode(path, inputs):
     "The photo at `path`, uint8 (px,px,3) for each view, or the `PhotoError` that it met"
     try:
-        img = open_photo(path, 2*max(px for px,_ in views))
-        return [fit_pixels(img, *o) for o in views]
+        img = open_photo(path, 2*max(px for px,_ in inputs))
+        return [fit_pixels(img, *o) for o in inputs]
     except PhotoError as e: return e
 
 # %% ../../nbs/02_vision/02_engines.ipynb #88d140cb
 @cache
 def _decoders(n): return ThreadPoolExecutor(n, 'decode')
 
-class _AtOnce:
+class _InlineExecutor:
     "For a single photo: whoever asks decodes it"
     def submit(self, work, *args):
         done = Future()
@@ -157,17 +157,17 @@ class _AtOnce:
 
 # %% ../../nbs/02_vision/02_engines.ipynb #3a9e6c1b
 def decode_batches(
-    paths:list,          # Photo files; anything that can be gone through, of any length
-    views:tuple,         # Of pairs (px, method), such as a backbone's `views`
-    batch_size:int=32,   # Photos per batch, 1 or more
-    workers:int=None     # Threads that decode; default: one per core
+    paths:list,        # Photo files; anything that can be gone through, of any length
+    inputs:tuple,      # Of pairs (px, method), such as a backbone's `inputs`
+    batch_size:int=32, # Photos per batch, 1 or more
+    workers:int=None   # Threads that decode; default: one per core
 ) -> Iterator: # Of (indices of the good photos, [uint8 (B,px,px,3) for each view], {index of a bad one: its `PhotoError`})
     "Decode photos in threads, a few batches ahead of whoever asks"
     workers = workers or os.cpu_count()
     alone = isinstance(paths, list) and len(paths) == 1
-    ahead, pool, todo, waiting = max(4*workers, 2*batch_size), _AtOnce() if alone else _decoders(workers), enumerate(paths), deque()
+    ahead, pool, todo, waiting = max(4*workers, 2*batch_size), _InlineExecutor() if alone else _decoders(workers), enumerate(paths), deque()
     def refill():
-        while len(waiting) < ahead and (item := next(todo, None)): waiting.append((item[0], pool.submit(_decode, item[1], views)))
+        while len(waiting) < ahead and (item := next(todo, None)): waiting.append((item[0], pool.submit(_decode, item[1], inputs)))
     refill()
     while waiting:
         batch = []
@@ -193,7 +193,7 @@ def measure_engines(
     batch_size:int=16     # Photos per batch, 1 or more
 ) -> list: # Dicts {engine, precision, per_second}, the fastest first
     "Photos a second of every engine that is installed, without decoding"
-    photos = [np.random.default_rng(0).integers(0, 256, (batch_size, px, px, 3), np.uint8) for px,_ in network.views]
+    photos = [np.random.default_rng(0).integers(0, 256, (batch_size, px, px, 3), np.uint8) for px,_ in network.inputs]
     rows = [dict(engine=o, precision=p, per_second=batch_size/_time_batch(create_engine(network, o, p), photos)) for o,p in _candidates(precision)]
     return sorted(rows, key=lambda o: -o['per_second'])
 
@@ -211,10 +211,10 @@ def _engines_file(network, precision):
     "Where the measured rates of this kind of network on this machine are kept"
     packages = [(o, version(o)) for o in ('torch', 'openvino', 'onnxruntime') if find_spec(o)]
     shapes = [(k, tuple(o.shape)) for k,o in network.state_dict().items()]
-    what = repr((shapes, network.views, network.mirror, precision, processor_name(), os.cpu_count(), has_cuda(), packages))
+    what = repr((shapes, network.inputs, network.mirror, precision, processor_name(), os.cpu_count(), has_cuda(), packages))
     return cache_dir('engines')/f'{sha256(what.encode()).hexdigest()[:16]}.json'
 
-def find_fastest(
+def fastest_engine(
     network:Network,     # What is to be run, a PyTorch module
     precision:str='auto' # `auto`, `fp32` or `bf16`
 ) -> tuple: # (engine, precision) for `create_engine`
