@@ -18,34 +18,34 @@ def share(hits, of): return round(sum(hits)/max(of, 1), 4)
 
 def copy_rows(source, scratch, seed, n):
     "`n` copies of each kind, planted across the split: how many are found as leaks with their source, and what else is"
-    from animal_clf.cleaning.detect import find_faults
-    from animal_clf.cleaning.corruptions import plant_faults
+    from animal_clf.cleaning.detect import find_issues
+    from animal_clf.cleaning.corruptions import add_corruptions
     folder = shutil.copytree(source, scratch/f'copies{seed}')
-    natural = {frozenset(o) for o in find_faults(folder).of('duplicate')}
-    planted = plant_faults(folder, dict.fromkeys(copies, n), seed=seed, across=True)
-    findings = find_faults(folder)
-    group = {path: i for i,paths in enumerate(findings.of('leak')) for path in paths}
+    natural = {frozenset(o) for o in find_issues(folder).of('duplicate')}
+    planted = add_corruptions(folder, dict.fromkeys(copies, n), seed=seed, across=True)
+    issues = find_issues(folder)
+    group = {path: i for i,paths in enumerate(issues.of('leak')) for path in paths}
     found = [group.get(o.path, -1) == group.get(o.source, -2) for o in planted.itertuples()]
     rows = [dict(seed=seed, kind=k, planted=len(o), found=share(o.found, len(o))) for k,o in planted.assign(found=found).groupby('kind', sort=False)]
     known = {*planted.path, *planted.source}
-    others = [o for o in findings.of('duplicate') if not known & set(o)]
-    false = [p for o in findings.of('duplicate') for p in o if p not in known and not any(p in g for g in natural)]
-    mixed = [o for o in findings.of('duplicate') if len({planted.source[planted.path == p].iloc[0] if p in set(planted.path) else p for p in o} - set().union(*natural)) > 1]
-    rows.append(dict(seed=seed, kind='not planted, in a group', photos=findings.n_photos, in_groups_before_planting=sorted(sorted(o) for o in natural),
-                     new_groups_without_a_planted_one=len([o for o in others if frozenset(o) not in natural]), groups_of_different_photos=len(mixed), false=share([1 for _ in false], findings.n_photos)))
+    others = [o for o in issues.of('duplicate') if not known & set(o)]
+    false = [p for o in issues.of('duplicate') for p in o if p not in known and not any(p in g for g in natural)]
+    mixed = [o for o in issues.of('duplicate') if len({planted.source[planted.path == p].iloc[0] if p in set(planted.path) else p for p in o} - set().union(*natural)) > 1]
+    rows.append(dict(seed=seed, kind='not planted, in a group', photos=issues.n_photos, in_groups_before_planting=sorted(sorted(o) for o in natural),
+                     new_groups_without_a_planted_one=len([o for o in others if frozenset(o) not in natural]), groups_of_different_photos=len(mixed), false=share([1 for _ in false], issues.n_photos)))
     return rows
 
 def label_row(source, scratch, seed):
     "5 % wrong labels: how many are among the worst 10 % of the photos"
-    from animal_clf.cleaning.detect import find_faults
-    from animal_clf.cleaning.corruptions import plant_faults
+    from animal_clf.cleaning.detect import find_issues
+    from animal_clf.cleaning.corruptions import add_corruptions
     folder = shutil.copytree(source, scratch/f'labels{seed}')
-    planted = set(plant_faults(folder, dict(wrong_label=.05), seed=seed).path)
-    findings = find_faults(folder)
-    listed = [o[0] for o in findings.of('label')]
-    worst = set(listed[:findings.n_photos//10])
+    planted = set(add_corruptions(folder, dict(wrong_label=.05), seed=seed).path)
+    issues = find_issues(folder)
+    listed = [o[0] for o in issues.of('label')]
+    worst = set(listed[:issues.n_photos//10])
     return dict(seed=seed, kind='wrong label', planted=len(planted), listed=len(listed), in_worst_tenth=share([o in worst for o in planted], len(planted)),
-                in_worst_twentieth=share([o in set(listed[:findings.n_photos//20]) for o in planted], len(planted)))
+                in_worst_twentieth=share([o in set(listed[:issues.n_photos//20]) for o in planted], len(planted)))
 
 def bundled_pictures():
     "Pictures without an animal in packages that are installed"
@@ -58,27 +58,27 @@ def bundled_pictures():
 
 def animal_row(source, scratch, seed, pictures, name):
     "Pictures without an animal among the photos: how many are found, and how many photos are accused"
-    from animal_clf.cleaning.detect import find_faults
+    from animal_clf.cleaning.detect import find_issues
     from animal_clf.core.images import open_photo
-    from animal_clf.cleaning.corruptions import plant_faults
+    from animal_clf.cleaning.corruptions import add_corruptions
     pictures = [o for o in pictures if min(open_photo(o).size) >= 64]
     folder = shutil.copytree(source, scratch/f'animals{seed}{name}')
-    planted = set(plant_faults(folder, dict(no_animal=len(pictures)), seed=seed, non_animals=pictures).path)
-    findings = find_faults(folder)
-    listed = {o[0] for o in findings.of('no_animal')}
+    planted = set(add_corruptions(folder, dict(no_animal=len(pictures)), seed=seed, non_animals=pictures).path)
+    issues = find_issues(folder)
+    listed = {o[0] for o in issues.of('no_animal')}
     return dict(seed=seed, kind='no animal', pictures=name, planted=len(planted), found=share([o in listed for o in planted], len(planted)),
-                photos_accused=share([o not in planted for o in listed], findings.n_photos - len(planted)))
+                photos_accused=share([o not in planted for o in listed], issues.n_photos - len(planted)))
 
 def quality_rows(source, scratch, seed, n):
     "Poor photos: how many of each sort are found, and how many photos are accused"
-    from animal_clf.cleaning.detect import find_faults
-    from animal_clf.cleaning.corruptions import plant_faults
+    from animal_clf.cleaning.detect import find_issues
+    from animal_clf.cleaning.corruptions import add_corruptions
     folder = shutil.copytree(source, scratch/f'quality{seed}')
-    planted = plant_faults(folder, dict.fromkeys(('blurred', 'tiny', 'drawing', 'logo', 'collage', 'unreadable'), n), seed=seed)
-    findings = find_faults(folder)
-    listed = {o[0] for k in ('quality', 'unreadable') for o in findings.of(k)}
+    planted = add_corruptions(folder, dict.fromkeys(('blurred', 'tiny', 'drawing', 'logo', 'collage', 'unreadable'), n), seed=seed)
+    issues = find_issues(folder)
+    listed = {o[0] for k in ('quality', 'unreadable') for o in issues.of(k)}
     rows = [dict(seed=seed, kind=k, planted=len(o), found=share([p in listed for p in o.path], len(o))) for k,o in planted.groupby('kind', sort=False)]
-    return rows + [dict(seed=seed, kind='quality', photos_accused=share([o not in set(planted.path) for o in listed], findings.n_photos - len(planted)))]
+    return rows + [dict(seed=seed, kind='quality', photos_accused=share([o not in set(planted.path) for o in listed], issues.n_photos - len(planted)))]
 
 # --- how it grows
 

@@ -86,7 +86,7 @@ def fetch_with_download(urls, folder, workers, patience_s):
 
 def fetch_with_fetcher(urls, folder, workers, patience_s):
     "`animal_clf.scraping.fetch` alone"
-    from animal_clf.scraping.fetch import Fetcher, for_each
+    from animal_clf.scraping.fetch import Fetcher, run_bounded
     from animal_clf.scraping.throttle import Limits
     import aiohttp
     yield
@@ -94,7 +94,7 @@ def fetch_with_fetcher(urls, folder, workers, patience_s):
     async def run():
         async with Fetcher(Limits(private=True, workers=workers, connect_s=patience_s, first_byte_s=patience_s)) as fetcher:
             async def one(numbered): answers.append(vars(await fetcher.fetch(numbered[1], folder/str(numbered[0]))))
-            await for_each(enumerate(urls), one)
+            await run_bounded(enumerate(urls), one)
     asyncio.run(run())
     yield count(answers)
 

@@ -24,16 +24,16 @@ from sklearn.preprocessing import normalize
 
 from animal_clf.vision.backbone import load_backbone
 from animal_clf.core.settings import offline_arch
-from animal_clf.evaluation.metrics import calibration_error, chance_error
-from animal_clf.training.calibration import fit_temperature, soften
+from animal_clf.evaluation.metrics import calibration_error, expected_ece
+from animal_clf.training.calibration import fit_temperature, softmax
 from animal_clf.core.images import find_photos
-from animal_clf.data.splits import read_data
+from animal_clf.data.splits import read_photos
 from animal_clf.vision.features import get_features
 from animal_clf.vision.imagenet import compute_animal_odds, get_imagenet_probabilities
-from animal_clf.training.open_set import average_classes, choose_limit, score_known
+from animal_clf.training.open_set import class_means, choose_threshold, known_score
 from animal_clf.learner import load_model, save_model, train
 from animal_clf.inference.lookalike import find_lookalikes, find_primates, measure_spread
-from animal_clf.training.open_set import fit_nearness
+from animal_clf.training.open_set import fit_centroids
 from animal_clf.inference.predictor import predict_photos
 
 # --- scores: each takes features, ImageNet's probabilities and labels of the training photos, and gives a function of others'
@@ -55,8 +55,8 @@ def by_neighbours(x, p, labels, k, of=lambda x, p: x):
     return lambda x, p: 1 - near.kneighbors(of(x, p))[0][:, -1]
 
 def by_profile(x, p, labels):
-    profiles = average_classes(p, labels, sorted(set(labels)))
-    return lambda x, p: score_known(p, profiles)
+    profiles = class_means(p, labels, sorted(set(labels)))
+    return lambda x, p: known_score(p, profiles)
 
 def together(*makers):
     "The sum of scores, each in units of its own spread among the training photos"
@@ -84,7 +84,7 @@ def halves(classes, n, seed=0):
 
 def compare(folder, n):
     "A row per score"
-    data = read_data(folder)
+    data = read_photos(folder)
     photos = data.photos
     x, p = get_features(photos.path, load_backbone(offline_arch)).values, get_imagenet_probabilities(photos.path).values
     label, split, found = photos.label.to_numpy(), photos.split.to_numpy(), {}
@@ -94,8 +94,8 @@ def compare(folder, n):
         for name,make in scores().items():
             score = make(x[parts['train']], p[parts['train']], label[parts['train']])
             valid, known, other = (score(x[parts[o]], p[parts[o]]) for o in ('valid', 'known', 'other'))
-            limit = choose_limit(valid, .95)
-            found.setdefault(name, []).append((roc_auc_score(np.r_[np.ones(len(known)), np.zeros(len(other))], np.r_[known, other]), (other < limit).mean(), (known >= limit).mean(), (other < choose_limit(known, .95)).mean()))
+            limit = choose_threshold(valid, .95)
+            found.setdefault(name, []).append((roc_auc_score(np.r_[np.ones(len(known)), np.zeros(len(other))], np.r_[known, other]), (other < limit).mean(), (known >= limit).mean(), (other < choose_threshold(known, .95)).mean()))
     rows = [dict(score=name, auroc=np.mean(o, 0)[0], worst=np.min(o, 0)[0], caught=np.mean(o, 0)[1], kept=np.mean(o, 0)[2], caught_at_95=np.mean(o, 0)[3]) for name,o in found.items()]
     return pd.DataFrame(rows).sort_values('auroc', ascending=False)
 
@@ -108,12 +108,12 @@ def ask(learn, photos, one_kind):
         row |= {f'{name}_top': spread['top'], f'{name}_share': round(spread['share'], 3), f'{name}_bits': round(spread['entropy'], 2)}
     return row
 
-def by_means(near, x, labels, classes): return near.compare
+def by_means(near, x, labels, classes): return near.cosine_similarity
 
 def by_photos(near, x, labels, classes, k=3):
     "The mean cosine of the `k` nearest photos of each class"
     def compare(directions):
-        cosines = directions @ near.point(x).T
+        cosines = directions @ near.center_and_normalize(x).T
         return np.stack([np.sort(cosines[:, labels == o], axis=1)[:, -k:].mean(axis=1) for o in classes], axis=1)
     return compare
 
@@ -125,17 +125,17 @@ def compare_nearness(data, kinds, left_out):
     "A row per way to tell the nearest class"
     backbone, classes = load_backbone(offline_arch), list(data.classes)
     (x, labels), valid, test = ((get_features(data.split(o).path, backbone).values, data.split(o).label.to_numpy()) for o in ('train', 'valid', 'test'))
-    near, rows = fit_nearness(x, labels, *valid, classes), []
+    near, rows = fit_centroids(x, labels, *valid, classes), []
     for name,make in dict(means=by_means, photos=by_photos, both=by_both).items():
         likeness = make(near, x, labels, classes)
-        scale = .06*fit_temperature(likeness(near.point(valid[0]))/.06, [classes.index(o) for o in valid[1]])   # as `fit_nearness` does
-        cosines, truth = likeness(near.point(test[0])), np.array([classes.index(o) for o in test[1]])
-        shares = soften(cosines, scale)
-        row = dict(likeness_to=name, accuracy=(cosines.argmax(1) == truth).mean(), calibration_error=calibration_error(shares, truth), by_chance=chance_error(shares)[0])
+        scale = .06*fit_temperature(likeness(near.center_and_normalize(valid[0]))/.06, [classes.index(o) for o in valid[1]])   # as `fit_centroids` does
+        cosines, truth = likeness(near.center_and_normalize(test[0])), np.array([classes.index(o) for o in test[1]])
+        shares = softmax(cosines, scale)
+        row = dict(likeness_to=name, accuracy=(cosines.argmax(1) == truth).mean(), calibration_error=calibration_error(shares, truth), by_chance=expected_ece(shares)[0])
         for kind,photos in kinds.items():
             values = get_features(photos, backbone).values
             for start,middle in dict(classes=None, own=values.mean(0)).items():
-                cosines = np.where(np.isin(classes, left_out), -1, likeness(near.point(values, middle)))
+                cosines = np.where(np.isin(classes, left_out), -1, likeness(near.center_and_normalize(values, middle)))
                 spread = measure_spread([classes[i] for i in cosines.argmax(1)])
                 row |= {f'{kind}_from_{start}': f"{spread['share']:.2f} {spread['top']}, {spread['entropy']:.2f} bits"}
         rows.append(row)
@@ -167,7 +167,7 @@ def main():
     args = parser.parse_args()
     table = compare(args.folder, args.seeds)
     print(table.round(3).to_string(index=False), flush=True)
-    data = read_data(args.folder)
+    data = read_photos(args.folder)
     learn = load_model(save_model(train(data, 'head', offline_arch), data, tempfile.mkdtemp()))
     test = list(data.split('test').path)
     result = dict(scores=table.to_dict('records'), test=dict(photos=len(test), known=sum(o['known'] for o in predict_photos(learn, test))))

@@ -17,12 +17,12 @@ warnings.filterwarnings('ignore')
 def make_model(photos, arch, folder, mirror):
     "A model folder; its answers are fastai's where `mirror` is off"
     from animal_clf.core.settings import offline_arch
-    from animal_clf.data.splits import read_data
-    from animal_clf.learner import Trained, create_learner, save_model, train
+    from animal_clf.data.splits import read_photos
+    from animal_clf.learner import Trained, animal_learner, save_model, train
     from animal_clf.data.block import make_dls
-    data = read_data(photos)
+    data = read_photos(photos)
     if arch == offline_arch: trained = train(data, 'head', arch=arch)
-    else: trained = Trained(create_learner(make_dls(data, num_workers=0), arch, pretrained=False), 'scratch', arch, 42, pd.DataFrame())
+    else: trained = Trained(animal_learner(make_dls(data, num_workers=0), arch, pretrained=False), 'scratch', arch, 42, pd.DataFrame())
     trained.learn.mirror = mirror
     return save_model(trained, data, folder)
 

@@ -87,30 +87,30 @@ def training_speeds(folder, name, px):
     from dataclasses import replace
     from fastai.vision.all import (Callback, CancelValidException, CategoryBlock, DataBlock, ImageBlock, RandomSplitter, Resize,
                                    get_image_files, parent_label, vision_learner)
-    from animal_clf.data.splits import read_data
+    from animal_clf.data.splits import read_photos
     from animal_clf.data.block import make_dls
-    from animal_clf.training.learner import create_learner
+    from animal_clf.training.learner import animal_learner
     from animal_clf.training.recipes import get_recipe
-    from animal_clf.training.loop import Run, train_network
+    from animal_clf.training.loop import RunConfig, train_network
     dls = DataBlock((ImageBlock, CategoryBlock), get_items=get_image_files, get_y=parent_label, splitter=RandomSplitter(.2, seed=42), item_tfms=Resize(px, method='squish')).dataloaders(Path(folder)/'train', bs=32)
     theirs = vision_learner(dls, name, pretrained=False)
     def skip_validation(self): raise CancelValidException()
     start = time.perf_counter()
     with theirs.no_bar(), theirs.no_logging(): theirs.fit(1, cbs=Callback(before_validate=skip_validation))
     plain_rate = len(dls.train)*32/(time.perf_counter() - start)
-    data = read_data(folder)
+    data = read_photos(folder)
     valid = data.photos[data.photos.split == 'valid']
     data = replace(data, photos=data.photos.drop(valid[valid.duplicated('label')].index))   # a photo of each class: training is what is timed
-    learn, told = create_learner(make_dls(data, px, augment=False), name, pretrained=False), []
-    course = train_network(learn, get_recipe('scratch', epochs=1), dict(arch=name), run=Run(tell=lambda stage, text: told.append(text)))
+    learn, told = animal_learner(make_dls(data, px, augment=False), name, pretrained=False), []
+    course = train_network(learn, get_recipe('scratch', epochs=1), dict(arch=name), run=RunConfig(tell=lambda stage, text: told.append(text)))
     rate = len(learn.dls.train)*32/course.seconds
     return dict(network=name, px=px, plain_per_s=round(plain_rate, 1), ours_per_s=round(rate, 1), times_as_fast=round(rate/plain_rate, 1), chosen=told[0].partition(',')[0])
 
 def drawn(folder):
     "Drawn animals as DIR/{train,test}/CLASS/*.jpg"
-    from animal_clf.data.splits import read_data
+    from animal_clf.data.splits import read_photos
     from animal_clf.synthetic.animals import draw_animals
-    data = read_data(draw_animals(folder/'drawn'))
+    data = read_photos(draw_animals(folder/'drawn'))
     for o in data.photos.itertuples():
         to = folder/'split'/('test' if o.split == 'test' else 'train')/o.label
         to.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from animal_clf.app.server import _listen, create_app, create_server
 from animal_clf.core.settings import offline_arch
-from animal_clf.data.splits import read_data
+from animal_clf.data.splits import read_photos
 from animal_clf.app.service import Desk
 from animal_clf.learner import save_model, train
 from animal_clf.training.recipes import get_recipe
@@ -19,7 +19,7 @@ def make_model(folder, cache, classes=('fox', 'gorilla', 'seal', 'zebra'), n=20)
     "A model of drawn animals under `folder`, which takes seconds"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('ANIMAL_CLF_CACHE', str(cache))
-        data = read_data(draw_animals(folder/'drawn', n, classes), n_test=4)
+        data = read_photos(draw_animals(folder/'drawn', n, classes), n_test=4)
         return save_model(train(data, get_recipe('head', keep_known=.7), offline_arch), data, folder/'model')
 
 @contextmanager

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, pytest
 from PIL import Image, ImageOps
-from animal_clf.cleaning.detect import Collection, find_duplicates, find_faults
+from animal_clf.cleaning.detect import InspectedPhotos, find_duplicates, find_issues
 from animal_clf.cli.main import main
 from animal_clf.core.images import find_photos
-from animal_clf.cleaning.corruptions import copy_faults, plant_faults
-from animal_clf.cleaning.issues import finding_columns, finding_kinds
+from animal_clf.cleaning.corruptions import copy_kinds, add_corruptions
+from animal_clf.cleaning.issues import issue_columns, issue_types
 from animal_clf.data.folders import find_rows
 from animal_clf.vision.image_stats import ImageStats, stats_dtype
 from animal_clf.data.manifest import new_row, read_manifest, write_manifest
@@ -46,8 +46,8 @@ def spoilt(tmp_path_factory):
         to = folder/dict(enumerate(['test']*4 + ['valid']*3)).get(int(o.stem[-4:]) - 1, 'train')/o.parent.name
         to.mkdir(parents=True, exist_ok=True)
         shutil.copy(o, to)
-    leaks = plant_faults(folder, dict.fromkeys(copy_faults, 2), across=True)
-    others = plant_faults(folder, dict(exact=2, wrong_label=2, logo=2, blurred=2, unreadable=3), planted=leaks)
+    leaks = add_corruptions(folder, dict.fromkeys(copy_kinds, 2), across=True)
+    others = add_corruptions(folder, dict(exact=2, wrong_label=2, logo=2, blurred=2, unreadable=3), planted=leaks)
     return folder, pd.concat([leaks, others], ignore_index=True), leaks
 
 @pytest.fixture(scope='module')
@@ -64,7 +64,7 @@ def copy(spoilt, tmp_path): return shutil.copytree(spoilt[0], tmp_path/'copy')
 # --- looking
 
 def test_json_has_every_kind_and_paths_relative_to_the_folder(spoilt, found):
-    assert list(found) == list(finding_kinds)
+    assert list(found) == list(issue_types)
     assert all(isinstance(path, str) and (spoilt[0]/path).is_file() and not Path(path).is_absolute() for groups in found.values() for path in flat(groups))
     for kind,groups in found.items(): assert all(len(o) > 1 if kind in ('duplicate', 'leak') else len(o) == 1 for o in groups), kind
     assert all(len(flat(groups)) == sum(map(len, groups)) for groups in found.values())   # a photo once in each kind
@@ -73,7 +73,7 @@ def test_planted_faults_are_found(spoilt, found):
     folder, planted, leaks = spoilt
     of = lambda *kinds: set(planted[planted.kind.isin(kinds)].path)
     assert set(leaks.path) <= flat(found['leak'])
-    assert of(*copy_faults) <= flat(found['duplicate'])
+    assert of(*copy_kinds) <= flat(found['duplicate'])
     assert flat(found['unreadable']) == of('unreadable')
     assert of('logo', 'blurred') <= flat(found['quality'])
     assert len(of('wrong_label') & flat(found['label'])) >= 1
@@ -88,9 +88,9 @@ def test_nothing_good_is_called_a_copy(spoilt, found):
     assert flat(found['duplicate']) <= {*planted.path, *planted.source}
 
 def test_wrong_labels_come_worst_first(spoilt, found):
-    findings = find_faults(spoilt[0])
-    labels = findings.table[findings.table.kind == 'label']
-    assert labels.score.is_monotonic_increasing and [[o] for o in labels.path] == found['label'] == findings.of('label')
+    issues = find_issues(spoilt[0])
+    labels = issues.table[issues.table.kind == 'label']
+    assert labels.score.is_monotonic_increasing and [[o] for o in labels.path] == found['label'] == issues.of('label')
     assert labels.score.between(0, .5).all() and (labels.suggestion != labels.label).all() and set(labels.suggestion) <= set(animals)
 
 def test_two_runs_find_the_same(spoilt, found, monkeypatch, tmp_path):
@@ -108,8 +108,8 @@ def test_json_writes_nothing_and_a_page_is_written_only_without_it(copy):
     assert set(contents(copy)) - set(before) == {'review.html'}
 
 def test_table_of_findings(spoilt):
-    table = find_faults(spoilt[0]).table
-    assert list(table.columns) == list(finding_columns) and not table.isna().any().any()
+    table = find_issues(spoilt[0]).table
+    assert list(table.columns) == list(issue_columns) and not table.isna().any().any()
     assert table.score.between(0, 1).all() and (table.reason != '').all()
     assert set(table[table.action == 'drop'].kind) <= {'unreadable', 'duplicate', 'leak'}
     grouped = table[table.kind.isin(['duplicate', 'leak'])]
@@ -117,7 +117,7 @@ def test_table_of_findings(spoilt):
 
 def test_everything_printed_names_each_kind(spoilt):
     lines = done('clean', spoilt[0], '--review', 'x.html').splitlines()
-    assert [o.split()[0] for o in lines] == ['clean', *finding_kinds, 'look']
+    assert [o.split()[0] for o in lines] == ['clean', *issue_types, 'look']
 
 
 # --- moving
@@ -304,11 +304,11 @@ def odd(tmp_path_factory):
     return folder
 
 def test_odd_pictures_neither_crash_nor_vanish(odd, recwarn):
-    findings = find_faults(odd)
-    assert findings.n_photos == 25 and not findings.table.isna().any().any() and np.isfinite(findings.table.score).all()
-    poor = findings.table[findings.table.kind == 'quality'].set_index('path').reason
+    issues = find_issues(odd)
+    assert issues.n_photos == 25 and not issues.table.isna().any().any() and np.isfinite(issues.table.score).all()
+    poor = issues.table[issues.table.kind == 'quality'].set_index('path').reason
     assert all('px' in poor[f'fox/{o}.png'] for o in ('one', 'thin', 'low', 'clear')) and 'blurred' in poor['fox/white.png']
-    assert findings.of('unreadable') == []
+    assert issues.of('unreadable') == []
     assert not [o for o in recwarn if issubclass(o.category, RuntimeWarning)]
 
 def test_odd_pictures_in_the_shell(odd): clean(odd)
@@ -316,17 +316,17 @@ def test_odd_pictures_in_the_shell(odd): clean(odd)
 @pytest.mark.parametrize('counts', [dict(fox=3), dict(fox=1, seal=2), dict(fox=4, seal=1, zebra=7), dict(fox=5, seal=5), dict(fox=1)], ids=str)
 def test_small_classes_are_not_checked_for_labels_and_that_is_said(tmp_path, counts):
     for name,n in counts.items(): fill(tmp_path/'small'/name, name, n)
-    findings = find_faults(tmp_path/'small')
-    assert findings.n_photos == sum(counts.values())
+    issues = find_issues(tmp_path/'small')
+    assert issues.n_photos == sum(counts.values())
     enough = [o for o,n in counts.items() if n >= 5]
-    if len(enough) < 2: assert findings.of('label') == [] and any('label: not checked' in o for o in findings.notes)
-    else: assert not any('label' in o for o in findings.notes)
+    if len(enough) < 2: assert issues.of('label') == [] and any('label: not checked' in o for o in issues.notes)
+    else: assert not any('label' in o for o in issues.notes)
     done('clean', tmp_path/'small')
 
 def test_copies_do_not_make_a_class_large_enough_for_labels(tmp_path):
     for name in ('fox', 'seal'): fill(tmp_path/'few'/name, name, 4)
     for i in range(3): shutil.copy(tmp_path/'few/fox/1.png', tmp_path/'few/fox'/f'copy {i}.png')
-    assert any('label: not checked' in o for o in find_faults(tmp_path/'few').notes)
+    assert any('label: not checked' in o for o in find_issues(tmp_path/'few').notes)
 
 def test_two_hundred_identical_copies_are_one_group(tmp_path):
     folder = tmp_path/'many'
@@ -341,7 +341,7 @@ def test_forty_different_copies_are_one_group(tmp_path):
     folder, fox = fill(tmp_path/'many'/'seal', 'seal', 6).parent, draw_animal('fox', index=3, px=200)
     (folder/'fox').mkdir()
     for i in range(40): fox.resize((120 + 2*i,)*2).save(folder/'fox'/f'{i}.jpg', quality=30 + i)
-    group, = find_faults(folder).of('duplicate')
+    group, = find_issues(folder).of('duplicate')
     assert len(group) == 40 and group[0] == 'fox/39.jpg'
 
 def test_training_and_validation_share_a_photo(tmp_path):
@@ -367,7 +367,7 @@ def collection(tmp_path, *copies, group=None):
         rows.append(dict(path=file.name, label=o.get('label', 'fox'), split=o.get('split', ''), file=str(file)))
         looks[i]['width'], looks[i]['height'] = o.get('width', 100), 100
     n = len(copies)
-    return Collection(pd.DataFrame(rows), ImageStats(list(range(n)), looks, ['']*n, []), np.zeros((n, 1)), np.zeros(n), np.zeros(n, int) if group is None else group, pd.DataFrame())
+    return InspectedPhotos(pd.DataFrame(rows), ImageStats(list(range(n)), looks, ['']*n, []), np.zeros((n, 1)), np.zeros(n), np.zeros(n, int) if group is None else group, pd.DataFrame())
 
 @pytest.mark.parametrize('copies,fit,order', [
     ([dict(split='train', width=900), dict(split='test'), dict(split='valid')], [.9, .1, .5], [1, 2, 0]),      # the test set never shrinks
@@ -403,10 +403,10 @@ def test_groups_do_not_mix(tmp_path):
 def test_the_same_photo_under_two_labels_keeps_the_right_one(tmp_path):
     for name in animals: fill(tmp_path/'data'/name, name, 12)
     shutil.copy('data/zebra/3.png', 'data/fox/stray.png')
-    findings = find_faults('data')
-    group, = findings.of('duplicate')
+    issues = find_issues('data')
+    group, = issues.of('duplicate')
     assert group == ['zebra/3.png', 'fox/stray.png']
-    assert 'the labels differ' in findings.table[findings.table.path == 'fox/stray.png'].reason.iloc[0]
+    assert 'the labels differ' in issues.table[issues.table.path == 'fox/stray.png'].reason.iloc[0]
 
 
 # --- real photos, where there are some
@@ -419,8 +419,8 @@ def test_real_photos(tmp_path):
         to = folder/o.split/o.label
         to.mkdir(parents=True, exist_ok=True)
         shutil.copy(o.path, to)
-    leaks = plant_faults(folder, dict.fromkeys(copy_faults, 4), across=True)
-    others = plant_faults(folder, dict(wrong_label=4, unreadable=3, no_animal=6), planted=leaks)
+    leaks = add_corruptions(folder, dict.fromkeys(copy_kinds, 4), across=True)
+    others = add_corruptions(folder, dict(wrong_label=4, unreadable=3, no_animal=6), planted=leaks)
     found, of = clean(folder), lambda kind: set(others[others.kind == kind].path)
     assert set(leaks.path) <= flat(found['leak']) and flat(found['unreadable']) == of('unreadable')
     assert of('wrong_label') <= flat(found['label'][:12]) and len(of('no_animal') & flat(found['no_animal'])) >= 5
@@ -451,7 +451,7 @@ def test_what_may_not_be_read_is_not_called_damaged(spoilt, tmp_path):
     folder = Path(shutil.copytree(spoilt[0], tmp_path/'copy'))
     photo = next(folder.glob('*/*/*.jpg'))
     photo.chmod(0)
-    table = find_faults(folder).table
+    table = find_issues(folder).table
     assert table[table.path == photo.relative_to(folder).as_posix()].action.tolist() == ['look']
     photo.parent.chmod(0)
     try: assert 'can not be read' in fails('clean', folder)

@@ -12,7 +12,7 @@ from animal_clf.core.images import find_photos
 from animal_clf.core.settings import read_settings
 from animal_clf.scraping.download import collect
 from animal_clf.synthetic.animals import draw_animal, draw_animals
-from animal_clf.scraping.search import find_pages, licenses
+from animal_clf.scraping.search import iter_pages, licenses
 from commands import done, fails, shell
 from files import contents, read
 from servers import draw_photo, photo_bytes, photo_hits, use_hub
@@ -438,7 +438,7 @@ def web(search_proxy, photo_server, monkeypatch):
         photos = search_proxy.photos.get(name, [])
         photo_server.routes.update({f'/{animals.index(name)}/{i}.jpg': o for i,o in enumerate(photos)} if photos else {})
         search_proxy.answers['duckduckgo'] = photo_hits(len(photos), url=f'{photo_server.url}/{animals.index(name)}/{{}}.jpg') if photos else []
-        return find_pages(term, pause_s=0, **search_proxy.options)
+        return iter_pages(term, pause_s=0, **search_proxy.options)
     search_proxy.asked, search_proxy.photos = [], {}
     monkeypatch.setattr('animal_clf.scraping.download.collect', partial(collect, search=search))
     return search_proxy
@@ -569,10 +569,10 @@ def test_a_cache_that_cannot_be_written_does_not_matter(model, drawn, monkeypatc
 def test_a_damaged_cache_is_made_anew(model, drawn, monkeypatch, damage):
     "As a power cut leaves it"
     from animal_clf.vision.features import get_features
-    from animal_clf.learner import get_backbone, load_model
+    from animal_clf.learner import feature_extractor, load_model
     monkeypatch.setenv('ANIMAL_CLF_CACHE', 'cache')
     photos = [drawn/'fox']*9   # enough for an engine to be chosen
-    backbone = get_backbone(load_model(model))
+    backbone = feature_extractor(load_model(model))
     def see(): return get_features(find_photos(drawn/'fox'), backbone, 'torch').values
     wanted, seen = answers(model, *photos), see()
     files = [*Path('cache').rglob('*.npz'), *Path('cache').rglob('*.json')]

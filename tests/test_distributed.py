@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from animal_clf.core.settings import SettingsError
-from animal_clf.training.distributed import agree, alone, is_main, main_first, n_processes, share_training
+from animal_clf.training.distributed import broadcast_bool, single_process, is_main, main_first, n_processes, share_training
 from animal_clf.synthetic.animals import draw_animals
 
 
@@ -37,14 +37,14 @@ def work(photos, out):
     with main_first():
         told['found_file'] = (out/'file').exists()
         if is_main(): time.sleep(.3); (out/'file').touch()
-    told['agreed'] = [agree(rank == 0), agree(rank == 1)]
+    told['agreed'] = [broadcast_bool(rank == 0), broadcast_bool(rank == 1)]
     with no_random(1):
         learn = create(photos)
         with learn.no_bar(), learn.no_logging():
             with share_training(learn):
                 told['head'] = fit(learn, 3, 1e-3)
                 told['shared_answers'] = learn.get_preds()[0].tolist()
-            with alone(): told['answers'] = learn.get_preds()[0].tolist() if is_main() else None
+            with single_process(): told['answers'] = learn.get_preds()[0].tolist() if is_main() else None
             learn.remove_cb(BnFreeze); learn.unfreeze()
             with share_training(learn): told['all_layers'] = fit(learn, 3, 5e-4)
         told['random'] = float(torch.rand(1))
@@ -106,7 +106,7 @@ def test_everything_is_left_as_it_was(runs):
     assert said == ['', '']                      # no warning, not even on parting
 
 def test_one_process_loads_nothing_to_know_that_it_is_the_only_one():
-    code = 'import sys; from animal_clf.training.distributed import *; assert is_main() and n_processes() == 1\nwith main_first(), alone(), share_training(None): agree(True)\nprint({"torch", "fastai", "accelerate"} & set(sys.modules))'
+    code = 'import sys; from animal_clf.training.distributed import *; assert is_main() and n_processes() == 1\nwith main_first(), single_process(), share_training(None): broadcast_bool(True)\nprint({"torch", "fastai", "accelerate"} & set(sys.modules))'
     env = {k:v for k,v in os.environ.items() if k not in ('RANK', 'WORLD_SIZE')}
     assert subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True, timeout=60).stdout == 'set()\n'
 

@@ -10,24 +10,24 @@ import pytest
 from PIL import Image, ImageOps
 from animal_clf.core.settings import DataError, FileError, SettingsError
 from animal_clf.core.images import find_photos, natural_key, open_photo
-from animal_clf.scraping.decode import Decoders
+from animal_clf.scraping.decode import DecoderPool
 from animal_clf.scraping.download import collect, download
 from animal_clf.scraping.throttle import Limits
 from animal_clf.scraping.resize import resize, verify
-from animal_clf.data.manifest import read_manifest, set_aside, write_manifest
-from animal_clf.scraping.search import find_pages, NoNetworkError, NothingFoundError, RateLimitError
+from animal_clf.data.manifest import read_manifest, quarantine, write_manifest
+from animal_clf.scraping.search import iter_pages, NoNetworkError, NothingFoundError, RateLimitError
 from servers import draw_photo, draw_scene, dripping, photo_bytes, photo_hits, png_of_size
 
 here = Limits(private=True, tries=1)   # the stand-ins are on this machine
 
 @pytest.fixture(scope='module')
 def decoders():
-    with Decoders() as o: yield o
+    with DecoderPool() as o: yield o
 
 @pytest.fixture(autouse=True)
 def shared_decoders(monkeypatch, decoders):
     "The same processes look at the photos of all tests here; in `test_kill.py` each run has its own"
-    for room in ('download', 'resize'): monkeypatch.setattr(f'animal_clf.scraping.{room}.Decoders', lambda: nullcontext(decoders))
+    for room in ('download', 'resize'): monkeypatch.setattr(f'animal_clf.scraping.{room}.DecoderPool', lambda: nullcontext(decoders))
 
 def rows_of(server, *paths, name='fox'): return [{'class': name, 'url': server.url + o} for o in paths]
 def fetch(server, folder, *paths, name='fox', **limits): return download(rows_of(server, *paths, name=name), folder, Limits(**dict(private=True, tries=1) | limits))
@@ -202,7 +202,7 @@ def test_what_was_set_aside_stays_there(tmp_path):
     put(tmp_path, 'a.jpg', photo_bytes(draw_photo()))
     resize(tmp_path)
     row, = rows = read_manifest(tmp_path)
-    set_aside(row, tmp_path, 'no-animal', 'a person said so')
+    quarantine(row, tmp_path, 'no-animal', 'a person said so')
     write_manifest(rows, tmp_path)
     assert files_under(tmp_path) == ['manifest.csv', 'raw/fox/a.jpg', 'set-aside/no-animal/fox/a.jpg']
     assert resize(tmp_path) == verify(tmp_path) == [] and files_under(tmp_path/'photos') == []
@@ -318,7 +318,7 @@ def hits_of(server, n, term='fox', broken=0):
 
 def test_from_names_to_photos(search_proxy, photo_server, tmp_path):
     "The real search client, the real HTTP client"
-    search = partial(find_pages, pause_s=0, **search_proxy.options)
+    search = partial(iter_pages, pause_s=0, **search_proxy.options)
     search_proxy.answers.update(duckduckgo=403, bing=hits_of(photo_server, 12, broken=3))
     fox, = collect(['fox'], 15, tmp_path, search=search, limits=here)
     assert fox == {'class': 'fox', 'found': 15, 'kept': 12, 'failed': 3, 'set_aside': 0, 'duplicate': 0, 'status': 'collected', 'reason': '3 × HTTP 404 Not Found'}
@@ -339,7 +339,7 @@ def test_from_names_to_photos(search_proxy, photo_server, tmp_path):
 
 def test_a_class_without_photos_does_not_stop_the_others(search_proxy, photo_server, tmp_path):
     search_proxy.answers['duckduckgo'] = {'polar bear photo': hits_of(photo_server, 3)}
-    search = partial(find_pages, **search_proxy.options)
+    search = partial(iter_pages, **search_proxy.options)
     snark, bear = collect(['snark', 'polar bear'], 3, tmp_path, search=search, limits=here)
     assert (snark['status'], snark['kept'], bear['status'], bear['kept']) == ('nothing found', 0, 'collected', 3)
     assert 'no photo for "snark photo"' in snark['reason']
@@ -347,9 +347,9 @@ def test_a_class_without_photos_does_not_stop_the_others(search_proxy, photo_ser
 
 def test_refused_or_offline(search_proxy, tmp_path):
     search_proxy.answers.update(duckduckgo=403, bing=429)
-    with pytest.raises(RateLimitError): collect(['fox', 'wolf'], 3, tmp_path/'data', search=partial(find_pages, pause_s=0, **search_proxy.options))
+    with pytest.raises(RateLimitError): collect(['fox', 'wolf'], 3, tmp_path/'data', search=partial(iter_pages, pause_s=0, **search_proxy.options))
     start = time.perf_counter()
-    with pytest.raises(NoNetworkError): collect([f'class {i}' for i in range(50)], 3, tmp_path/'data', search=partial(find_pages, proxy='http://127.0.0.1:9'))
+    with pytest.raises(NoNetworkError): collect([f'class {i}' for i in range(50)], 3, tmp_path/'data', search=partial(iter_pages, proxy='http://127.0.0.1:9'))
     assert time.perf_counter() - start < 3 and not (tmp_path/'data').exists()
 
 def test_what_was_found_before_the_network_went_is_still_fetched(photo_server, tmp_path):
@@ -538,7 +538,7 @@ def test_what_a_person_set_aside_does_not_come_back(photo_server, tmp_path):
     search = paged(photo_server, {'fox': 3})
     collect(['fox'], 1, tmp_path, '', search=search, limits=here)
     rows = read_manifest(tmp_path)
-    set_aside(rows[0], tmp_path, 'label', 'the villain of that name')
+    quarantine(rows[0], tmp_path, 'label', 'the villain of that name')
     write_manifest(rows, tmp_path)
     collect(['fox'], 1, tmp_path, '', search=search, limits=here)
     rows = accounted(tmp_path)

@@ -7,8 +7,8 @@ import pytest
 from animal_clf.scraping import urls as addresses
 from animal_clf.scraping import fetch
 from animal_clf.core.settings import FileError, SettingsError
-from animal_clf.scraping.urls import private_kind
-from animal_clf.scraping.fetch import Fetcher, for_each, sweep_parts
+from animal_clf.scraping.urls import nonpublic_kind
+from animal_clf.scraping.fetch import Fetcher, run_bounded, remove_partial_files
 from animal_clf.scraping.throttle import Limits
 from animal_clf.scraping.throttle import read_retry_after
 from servers import (PhotoServer, SearchProxy, cut_short, draw_photo, dripping, endless, hanging_up, in_turn, photo_bytes, sending, sending_raw, serving,
@@ -23,7 +23,7 @@ def fetch_all(urls, folder, **limits):
         answers = {}
         async with Fetcher(Limits(**dict(private=here, tries=1) | limits)) as fetcher:
             async def one(numbered): answers[numbered[0]] = await fetcher.fetch(numbered[1], folder/f'{numbered[0]}')
-            await for_each(enumerate(urls), one)
+            await run_bounded(enumerate(urls), one)
         return [answers[i] for i in range(len(urls))]
     return asyncio.run(run())
 
@@ -224,7 +224,7 @@ def test_a_journal_that_fails_is_our_own_fault_too(photo_server, tmp_path, error
     ('fd12::1', 'private'), ('ff02::1', 'multicast'), ('fec0::1', 'reserved'), ('::ffff:127.0.0.1', 'loopback'), ('::ffff:10.0.0.1', 'private'),
     ('::127.0.0.1', 'loopback'), ('64:ff9b::10.0.0.1', 'private'), ('64:ff9b:1::1', 'reserved'), ('2002:7f00:1::', 'loopback'), ('2001::1', 'private'),
     ('2001:db8::1', 'private'), ('8.8.8.8', ''), ('2606:4700:4700::1111', ''), ('::ffff:8.8.8.8', ''), ('64:ff9b::8.8.8.8', ''), ('2002:808:808::', '')])
-def test_kinds_of_addresses(ip, kind): assert private_kind(ip) == kind
+def test_kinds_of_addresses(ip, kind): assert nonpublic_kind(ip) == kind
 
 @pytest.mark.parametrize('host', ['127.0.0.1', 'localhost', 'LOCALHOST', '[::1]', '[::ffff:127.0.0.1]', '0.0.0.0', '127.1', '2130706433', '0x7f.1', '017700000001'])
 def test_this_machine_is_refused(photo_server, tmp_path, host):
@@ -403,7 +403,7 @@ def test_cancelled_at_once(photo_server, tmp_path):
     async def run():
         async with Fetcher(Limits(private=here)) as fetcher:
             urls = [photo_server.url + o for o in ('/drip', '/silent', '/busy', '/drip', '/drip')]
-            await for_each(enumerate(urls), lambda o: fetcher.fetch(o[1], tmp_path/str(o[0])))
+            await run_bounded(enumerate(urls), lambda o: fetcher.fetch(o[1], tmp_path/str(o[0])))
     async def main():
         task = asyncio.ensure_future(run())
         await asyncio.sleep(.7)
@@ -432,12 +432,12 @@ def test_killed(photo_server, tmp_path, how):
     for _ in range(200):
         if part.exists(): break
         time.sleep(.05)
-    assert part.exists() and sweep_parts(tmp_path) == 0      # it is alive
+    assert part.exists() and remove_partial_files(tmp_path) == 0      # it is alive
     start = time.monotonic()
     process.send_signal(getattr(signal, how))
     process.communicate()
     assert time.monotonic() - start < 1.5
-    assert sweep_parts(tmp_path) == (how == 'SIGKILL') and files(tmp_path) == []
+    assert remove_partial_files(tmp_path) == (how == 'SIGKILL') and files(tmp_path) == []
 
 def test_what_is_swept(tmp_path):
     (tmp_path/'raw'/'fox').mkdir(parents=True)
@@ -446,7 +446,7 @@ def test_what_is_swept(tmp_path):
                  other='raw/fox/.c.part', photo=f'raw/fox/d.jpg.{dead.pid}.part', large='.e.jpg.999999999999.part')
     for o in names.values(): (tmp_path/o).write_text('')
     os.utime(tmp_path/names['reused'], (0, 0))
-    assert sweep_parts(tmp_path) == 2
+    assert remove_partial_files(tmp_path) == 2
     assert {k for k,o in names.items() if (tmp_path/o).exists()} == {'mine', 'other', 'photo', 'large'}
 
 
@@ -459,7 +459,7 @@ def test_for_each_takes_from_a_generator_as_it_goes():
         await asyncio.sleep(.001)
         running[0] -= 1
         assert i >= len(taken) - 10
-    asyncio.run(for_each((taken.append(i) or i for i in range(200)), work, 10))
+    asyncio.run(run_bounded((taken.append(i) or i for i in range(200)), work, 10))
     assert len(taken) == 200 and most[0] == 10
 
 def test_for_each_stops_at_the_first_error():
@@ -468,7 +468,7 @@ def test_for_each_stops_at_the_first_error():
         try: await asyncio.sleep(0 if i == 3 else 30)
         finally: ended.append(i)
         raise FileError('a full disk', 'room', 'Make room')
-    with pytest.raises(FileError): asyncio.run(for_each(range(10), work))
+    with pytest.raises(FileError): asyncio.run(run_bounded(range(10), work))
     assert sorted(ended) == list(range(10))
 
 @pytest.mark.parametrize('options', [dict(workers=0), dict(workers=1.5), dict(per_host=-1), dict(tries=0), dict(photo_s=0), dict(max_mb=float('nan')),

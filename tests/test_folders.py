@@ -3,7 +3,7 @@ from collections import Counter
 
 import numpy as np, pandas as pd, pytest
 from animal_clf.core.settings import DataError
-from animal_clf.data.splits import choose_valid, hold_out, read_data
+from animal_clf.data.splits import choose_validation, hold_out, read_photos
 from animal_clf.data.folders import find_ignored, find_rows
 from animal_clf.synthetic.animals import draw_animals
 
@@ -46,7 +46,7 @@ def test_what_was_ignored_is_among_the_skipped(tmp_path):
     draw_animals(tmp_path/'drawn', 4, ['fox', 'seal'], px=64)
     (tmp_path/'drawn'/'fox'/'more').mkdir()
     for o in ('fox_9.jpg', 'fox/more/fox_9.jpg'): (tmp_path/'drawn'/o).write_bytes((tmp_path/'drawn'/'fox'/'fox_0001.jpg').read_bytes())
-    data = read_data(tmp_path/'drawn')
+    data = read_photos(tmp_path/'drawn')
     assert len(data.photos) == 8 and data.classes == ('fox', 'seal')
     assert data.skipped.label.tolist() == ['', 'fox'] and data.skipped.reason.str.contains('lies ').all()
 
@@ -75,7 +75,7 @@ def test_without_groups_the_split_is_the_plain_one(seed):
     some = order.groupby(rows.label).rank(method='first') <= np.maximum(np.round(size*share), 1)
     for o in (rows, rows.assign(group=rng.permutation(len(rows)))):
         pd.testing.assert_series_equal(hold_out(o, n_test), first, check_names=False)
-        pd.testing.assert_series_equal(choose_valid(o, share, seed), some, check_names=False)
+        pd.testing.assert_series_equal(choose_validation(o, share, seed), some, check_names=False)
 
 @pytest.mark.parametrize('seed', range(40))
 def test_groups_stay_together_and_no_split_goes_without(seed):
@@ -83,7 +83,7 @@ def test_groups_stay_together_and_no_split_goes_without(seed):
     rows = rows_of(rng, 4, groups=int(rng.integers(20, 200)))
     test = hold_out(rows, 20)
     rest = rows[~test]
-    valid = choose_valid(rest, .2, seed)
+    valid = choose_validation(rest, .2, seed)
     assert not set(rows.group[test]) & set(rest.group) and not set(rest.group[valid]) & set(rest.group[~valid])
     size = rows.label.value_counts()
     for name,n in rows.label[test].value_counts().items(): assert n <= max(min(20, size[name]//3), rows.groupby('group').size().max())
@@ -93,17 +93,17 @@ def test_groups_stay_together_and_no_split_goes_without(seed):
 def test_large_groups_leave_something_for_each_split():
     rows = pd.DataFrame(dict(label='fox', group=[0]*7 + [1, 2]))
     test = hold_out(rows)
-    valid = choose_valid(rows[~test], .5)
+    valid = choose_validation(rows[~test], .5)
     assert Counter(rows.group[test]) == {1: 1} and Counter(rows[~test].group[valid]) == {2: 1}
 
 def test_read_data_keeps_groups_together(tmp_path):
     folder = draw_animals(tmp_path/'drawn', 12, ['fox', 'seal'], px=64)
-    data = read_data(folder, n_test=4, find_groups=lambda paths: [int(o[-6:-4]) % 5 for o in paths])
+    data = read_photos(folder, n_test=4, find_groups=lambda paths: [int(o[-6:-4]) % 5 for o in paths])
     assert data.photos.groupby('group').split.nunique().max() == 1 and set(data.photos.split) == {'train', 'valid', 'test'}
 
 def test_ready_splits_are_not_looked_at(tmp_path):
     draw_animals(tmp_path/'drawn', 6, ['fox', 'seal'], px=64)
     rows = find_rows(tmp_path/'drawn').assign(split=['train', 'valid', 'test']*4)
     rows.to_csv(tmp_path/'t.csv', index=False)
-    data = read_data(tmp_path/'t.csv', find_groups=lambda paths: pytest.fail('asked for groups'))
+    data = read_photos(tmp_path/'t.csv', find_groups=lambda paths: pytest.fail('asked for groups'))
     assert data.photos.split.tolist() == rows.split.tolist()

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 import pytest
 from animal_clf.core.images import find_photos
-from animal_clf.scraping.decode import Decoders
+from animal_clf.scraping.decode import DecoderPool
 from animal_clf.scraping.download import collect
 from animal_clf.scraping.throttle import Limits
 from animal_clf.scraping.resize import verify
@@ -39,8 +39,8 @@ def deadly(tmp_path, monkeypatch):
     (tmp_path/'site'/'sitecustomize.py').parent.mkdir()
     (tmp_path/'site'/'sitecustomize.py').write_text(deadly_decoder)
     monkeypatch.setenv('PYTHONPATH', str(tmp_path/'site'))
-    monkeypatch.setattr('animal_clf.scraping.download.Decoders', partial(Decoders, limit_s=1.5))
-    monkeypatch.setattr('animal_clf.scraping.resize.Decoders', partial(Decoders, limit_s=1.5))
+    monkeypatch.setattr('animal_clf.scraping.download.DecoderPool', partial(DecoderPool, limit_s=1.5))
+    monkeypatch.setattr('animal_clf.scraping.resize.DecoderPool', partial(DecoderPool, limit_s=1.5))
 
 def deadly_photo(what): return b'\xff\xd8\xff\xe0' + what.encode() + bytes(100)
 
@@ -65,7 +65,7 @@ def test_verify_survives_them_too(deadly, tmp_path):
 def test_decoders_do_not_outlive_a_killed_program(tmp_path):
     import psutil
     draw_scene(0).save(tmp_path/'a.jpg')
-    code = f"from animal_clf.scraping.decode import Decoders; import time; d = Decoders(1); d.look_at({str(tmp_path/'a.jpg')!r}); print(d.children[0].process.pid, flush=True); time.sleep(60)"
+    code = f"from animal_clf.scraping.decode import DecoderPool; import time; d = DecoderPool(1); d.inspect_photo({str(tmp_path/'a.jpg')!r}); print(d.children[0].process.pid, flush=True); time.sleep(60)"
     program = subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)
     child = psutil.Process(int(program.stdout.readline()))
     program.kill()

@@ -11,13 +11,13 @@ from scipy.spatial.distance import cdist
 from animal_clf.core.settings import offline_arch
 from animal_clf.evaluation.checks import _warn_unknown
 from animal_clf.core.images import find_photos
-from animal_clf.data.splits import read_data
+from animal_clf.data.splits import read_photos
 from animal_clf.vision.features import get_features
 from animal_clf.vision.imagenet import get_imagenet_probabilities
-from animal_clf.training.open_set import average_classes, choose_limit, score_known
-from animal_clf.learner import Trained, get_backbone, load_model, save_model, train
+from animal_clf.training.open_set import class_means, choose_threshold, known_score
+from animal_clf.learner import Trained, feature_extractor, load_model, save_model, train
 from animal_clf.inference.lookalike import describe_lookalike, find_lookalikes, find_primates, measure_spread
-from animal_clf.training.open_set import fit_nearness
+from animal_clf.training.open_set import fit_centroids
 from animal_clf.synthetic.people import draw_people
 from animal_clf.inference.predictor import predict_photos
 from animal_clf.synthetic.animals import draw_animals
@@ -35,7 +35,7 @@ things = [Path(sklearn.datasets.__file__).parent/'images'/f'{o}.jpg' for o in ('
 pytestmark = pytest.mark.usefixtures('empty_folder')
 
 @pytest.fixture(scope='module')
-def data(tmp_path_factory): return read_data(draw_animals(tmp_path_factory.mktemp('drawn')/'animals', 16, animals, px=128), n_test=6)
+def data(tmp_path_factory): return read_photos(draw_animals(tmp_path_factory.mktemp('drawn')/'animals', 16, animals, px=128), n_test=6)
 
 @pytest.fixture(scope='module')
 def people(tmp_path_factory): return find_photos(draw_people(tmp_path_factory.mktemp('people'), 8, px=128)/'person')
@@ -57,26 +57,26 @@ def learn(trained): return load_model(trained)
 
 def test_scores_and_limits_are_what_they_say(rng=np.random.default_rng(0)):
     p, labels = rng.dirichlet(np.full(20, .3), 50), list('abc')*16 + ['a', 'b']
-    profiles = average_classes(p, labels, ['a', 'b', 'c'])
+    profiles = class_means(p, labels, ['a', 'b', 'c'])
     by_hand = [max(sum(np.sqrt(x*y) for x,y in zip(row, profile)) for profile in profiles) for row in p]
-    assert np.allclose(score_known(p, profiles), by_hand, atol=1e-6)
+    assert np.allclose(known_score(p, profiles), by_hand, atol=1e-6)
     assert np.allclose(profiles[1], np.mean([o for o,label in zip(p, labels) if label == 'b'], axis=0), atol=1e-6)
     for n,keep in [(1, .95), (7, .5), (20, .95), (100, .95), (101, .9), (33, 1), (10, .01)]:
         scores = rng.integers(0, 9, n)/9 if n % 2 else rng.random(n)    # with ties, and without
-        limit = choose_limit(scores, keep)
+        limit = choose_threshold(scores, keep)
         assert (scores >= limit).mean() >= keep - 1e-12 and limit in scores     # so many are kept …
         assert not any((scores >= o).mean() >= keep for o in scores if o > limit)   # … and no higher limit would keep as many
 
 def test_likeness_is_a_cosine_between_two_middles(rng=np.random.default_rng(0)):
     x, labels = rng.normal(size=(60, 16)) + np.repeat(np.eye(3, 16)*4, 20, axis=0), np.repeat(list('abc'), 20)
-    near = fit_nearness(x, labels, x, labels, ['a', 'b', 'c'])
+    near = fit_centroids(x, labels, x, labels, ['a', 'b', 'c'])
     means = np.stack([x[labels == o].mean(0) for o in 'abc'])
     others = rng.normal(size=(9, 16)) + 50    # of another kind, far away
-    cosines = near.compare(near.point(others, others.mean(0)))
+    cosines = near.cosine_similarity(near.center_and_normalize(others, others.mean(0)))
     assert np.allclose(cosines, 1 - cdist(others - others.mean(0), means - means.mean(0), 'cosine'), atol=1e-5)
-    assert np.allclose(near.compare(near.point(others + 1000, others.mean(0) + 1000)), cosines, atol=1e-4)   # wherever the kind lies
-    assert len(set(near.compare(near.point(others)).argmax(1))) < len(set(cosines.argmax(1)))                # from elsewhere all look the same
-    shares = near.to_shares(cosines)
+    assert np.allclose(near.cosine_similarity(near.center_and_normalize(others + 1000, others.mean(0) + 1000)), cosines, atol=1e-4)   # wherever the kind lies
+    assert len(set(near.cosine_similarity(near.center_and_normalize(others)).argmax(1))) < len(set(cosines.argmax(1)))                # from elsewhere all look the same
+    shares = near.similarity_softmax(cosines)
     assert np.allclose(shares, np.exp(cosines/near.scale)/np.exp(cosines/near.scale).sum(1, keepdims=True))
 
 def test_the_spread_of_answers():
@@ -88,9 +88,9 @@ def test_the_spread_of_answers():
 
 def test_known_keeps_the_share_it_was_asked_for(data, learn):
     valid = get_imagenet_probabilities(data.split('valid').path).values
-    assert learn.known.keep == .95 <= learn.known.holds(valid).mean()
+    assert learn.known.target_recall == .95 <= learn.known.is_known(valid).mean()
     again = train(data, 'head', offline_arch).learn
-    assert again.known.limit == pytest.approx(learn.known.limit, abs=1e-6)       # the same photos, the same limit
+    assert again.known.threshold == pytest.approx(learn.known.threshold, abs=1e-6)       # the same photos, the same limit
 
 def test_people_are_told_from_animals(data, learn, people):
     asked = find_lookalikes(learn, [*data.split('test').path, *people])
@@ -117,7 +117,7 @@ def test_all_of_one_kind(learn, people):
 
 def test_the_photos_shown_are_the_nearest(data, learn, people):
     answers = find_lookalikes(learn, people, data.split('train'), k=5, one_kind=True)
-    seen, trained = get_features(people, get_backbone(learn), 'torch', keep=False), get_features(data.split('train').path, get_backbone(learn, mirror=False))
+    seen, trained = get_features(people, feature_extractor(learn), 'torch', keep=False), get_features(data.split('train').path, feature_extractor(learn, mirror=False))
     cosines = 1 - cdist(seen.values - seen.values.mean(0), trained.values - learn.nearness.means.mean(0), 'cosine')
     for o,row in zip(answers, cosines):
         assert [Path(path) for path,_,_ in o['similar']] == [trained.paths[i] for i in np.argsort(-row)[:5]]
@@ -132,7 +132,7 @@ def test_nothing_is_kept_of_a_photo(model, people, cache, monkeypatch, tmp_path)
     assert not any(o.name.startswith('.') for o in tmp_path.iterdir())
 
 def test_nobody_is_compared_with_apes(tmp_path, people):
-    data = read_data(draw_animals(tmp_path/'drawn', 12, ('gorilla', 'chimpanzee', 'seal'), px=96), n_test=2)
+    data = read_photos(draw_animals(tmp_path/'drawn', 12, ('gorilla', 'chimpanzee', 'seal'), px=96), n_test=2)
     learn, rows = train(data, 'head', offline_arch).learn, data.split('train')
     assert find_primates(learn) == ['chimpanzee', 'gorilla']
     for o in find_lookalikes(learn, people, rows, one_kind=True):
@@ -143,12 +143,12 @@ def test_nobody_is_compared_with_apes(tmp_path, people):
     assert all(len(o['nearest']) == (3 if o['known'] else 1) for o in own) and any(o['known'] for o in own)
 
 def test_a_classifier_of_apes_has_nothing_to_compare_with(tmp_path, people):
-    data = read_data(draw_animals(tmp_path/'drawn', 12, ('gorilla', 'chimpanzee'), px=96), n_test=2)
+    data = read_photos(draw_animals(tmp_path/'drawn', 12, ('gorilla', 'chimpanzee'), px=96), n_test=2)
     save_model(train(data, 'head', offline_arch), data, 'apes')
     told = done('lookalike', 'apes', *people, '--one-kind')
     assert 'nothing to compare it with' in told and 'gorilla' not in told and 'chimpanzee' not in told
     assert 'gorilla' in done('lookalike', 'apes', *people, '--one-kind', '--primates')
-    learn = load_model('apes'); learn.known.limit = 1.
+    learn = load_model('apes'); learn.known.threshold = 1.
     save_model(Trained(learn, 'head', offline_arch, 42, pd.DataFrame()), data, 'apes')
     assert all('probably none of the classes' in o and 'gorilla' not in o and 'chimpanzee' not in o for o in done('predict', 'apes', *people).splitlines())
 
@@ -166,7 +166,7 @@ def test_odd_photos_are_rows(learn, people, tmp_path):
 def test_real_photos(tmp_path):
     rows = [(o, label.name, split) for split,n in (('train', 30), ('test', 12)) for label in sorted((real/split).iterdir()) if label.is_dir() for o in find_photos(label)[:n]]
     pd.DataFrame(rows, columns=['path', 'label', 'split']).to_csv('some.csv', index=False)
-    data = read_data('some.csv')
+    data = read_photos('some.csv')
     learn = train(data, 'head', offline_arch).learn
     save_samples()
     renamed = SimpleNamespace(dls=SimpleNamespace(vocab=[f'animal {i}' for i in range(10)]), known=learn.known)
@@ -249,7 +249,7 @@ def test_another_bargain(data):
     done('train', '--data', data.source, '--out', 'new', *offline, '--keep-known', '1')
     assert read('new/model.json')['lookalike']['keep'] == 1
     valid = [o.path for o in pd.read_csv('new/photos.csv').itertuples() if o.split == 'valid']
-    assert load_model('new').known.holds(get_imagenet_probabilities(valid).values).all()
+    assert load_model('new').known.is_known(get_imagenet_probabilities(valid).values).all()
 
 
 # --- the report
@@ -283,7 +283,7 @@ def test_a_limit_of_few_photos_may_be_off(n_valid, n_test, n_unknown, warned):
     assert bool(list(_warn_unknown(case))) == warned
     if not n_valid: return
     rng = np.random.default_rng(0)
-    drawn = [(rng.random(n_test) < choose_limit(rng.random(n_valid), .95)).sum() for _ in range(4000)]
+    drawn = [(rng.random(n_test) < choose_threshold(rng.random(n_valid), .95)).sum() for _ in range(4000)]
     assert warned == (np.mean(np.array(drawn) >= n_unknown) < .01)
 
 def test_shares_are_believable_even_if_few_photos_fitted_them(rng=np.random.default_rng(0)):
@@ -292,11 +292,11 @@ def test_shares_are_believable_even_if_few_photos_fitted_them(rng=np.random.defa
     x, labels = np.repeat(means, 20, axis=0), np.repeat(list('abcdefgh'), 20)
     classes = list('abcdefgh')
     directions = rng.normal(size=(10_000, 64))
-    near = fit_nearness(x, labels, x[:8], labels[:8], classes)
-    odds = np.exp(near.compare(near.point(directions))/.05)
+    near = fit_centroids(x, labels, x[:8], labels[:8], classes)
+    odds = np.exp(near.cosine_similarity(near.center_and_normalize(directions))/.05)
     truth = [classes[rng.choice(8, p=o/o.sum())] for o in odds]
     for n,low,high in [(10, .03, .09), (40, .035, .075), (5000, .045, .055)]:
-        assert low < fit_nearness(x, labels, directions[:n], truth[:n], classes).scale < high
+        assert low < fit_centroids(x, labels, directions[:n], truth[:n], classes).scale < high
 
 
 # --- model files
@@ -346,5 +346,5 @@ def test_a_model_of_the_former_version(model, people, data):
 def test_tables_survive_the_file_to_the_last_bit(data, tmp_path):
     made = train(data, 'head', offline_arch)
     again = load_model(save_model(made, data, tmp_path/'again'))
-    assert np.array_equal(again.known.profiles, made.learn.known.profiles) and again.known.limit == made.learn.known.limit
+    assert np.array_equal(again.known.profiles, made.learn.known.profiles) and again.known.threshold == made.learn.known.threshold
     assert np.array_equal(again.nearness.means, made.learn.nearness.means) and again.nearness.scale == made.learn.nearness.scale

@@ -2,7 +2,7 @@
 import csv, json, random, sys
 import pytest
 from animal_clf.core.settings import DataError, FileError, SettingsError
-from animal_clf.data.manifest import check_class, count_rows, Journal, manifest_columns, new_row, put_back, read_manifest, set_aside, write_manifest
+from animal_clf.data.manifest import check_class, count_rows, Journal, manifest_columns, new_row, restore, read_manifest, quarantine, write_manifest
 
 def row_of(i, **values): return new_row(**{'class': 'fox'}, **{'url': f'https://photos.example/{i}.jpg', 'status': 'found'} | values)
 def files_under(folder): return sorted(o.relative_to(folder).as_posix() for o in folder.rglob('*') if o.is_file())
@@ -162,27 +162,27 @@ def test_the_photo_moves_and_the_raw_file_stays(tmp_path):
     for name in ('raw', 'photos'): put(tmp_path, f'{name}/fox/a.jpg', name)
     row = row_of(1, raw='raw/fox/a.jpg', path='photos/fox/a.jpg', status='kept')
     before = dict(row)
-    set_aside(row, tmp_path, 'blurred', 'a person said so')
+    quarantine(row, tmp_path, 'blurred', 'a person said so')
     assert files_under(tmp_path) == ['raw/fox/a.jpg', 'set-aside/blurred/fox/a.jpg'] and (tmp_path/row['path']).read_text() == 'photos'
     write_manifest([row], tmp_path)
     row, = read_manifest(tmp_path)
-    put_back(row, tmp_path)
+    restore(row, tmp_path)
     assert files_under(tmp_path) == ['manifest.csv', 'photos/fox/a.jpg', 'raw/fox/a.jpg'] and row == before | {'was': ''}
 
 def test_without_a_small_photo_the_raw_file_moves(tmp_path):
     put(tmp_path, 'raw/fox/a.png')
     row = row_of(1, raw='raw/fox/a.png', path='raw/fox/a.png', status='fetched')
-    set_aside(row, tmp_path, 'unreadable', 'is damaged')
+    quarantine(row, tmp_path, 'unreadable', 'is damaged')
     assert files_under(tmp_path) == ['set-aside/unreadable/fox/a.png'] and row['raw'] == ''
-    put_back(row, tmp_path)
+    restore(row, tmp_path)
     assert files_under(tmp_path) == ['raw/fox/a.png'] == [row['raw']] == [row['path']] and row['status'] == 'fetched'
 
 def test_photos_of_a_folder_of_another_shape(tmp_path):
     put(tmp_path, 'train/fox/a.jpg')
     row = new_row(**{'class': 'fox'}, path='train/fox/a.jpg', status='kept', split='train')
-    set_aside(row, tmp_path, 'leak', 'also in test')
+    quarantine(row, tmp_path, 'leak', 'also in test')
     assert files_under(tmp_path) == ['set-aside/leak/fox/a.jpg']
-    put_back(row, tmp_path)
+    restore(row, tmp_path)
     assert files_under(tmp_path) == ['train/fox/a.jpg'] and row['status'] == 'kept'
 
 def test_nothing_is_overwritten(tmp_path):
@@ -190,15 +190,15 @@ def test_nothing_is_overwritten(tmp_path):
     for i in range(3):
         put(tmp_path, 'photos/fox/a.jpg', str(i))
         rows.append(row_of(i, path='photos/fox/a.jpg', status='kept'))
-        set_aside(rows[-1], tmp_path, 'blurred', 'yes')
-    for o in rows: put_back(o, tmp_path)
+        quarantine(rows[-1], tmp_path, 'blurred', 'yes')
+    for o in rows: restore(o, tmp_path)
     assert [(o['path'], (tmp_path/o['path']).read_text()) for o in rows] == [('photos/fox/a.jpg', '0'), ('photos/fox/a-2.jpg', '1'), ('photos/fox/a-3.jpg', '2')]
 
 def test_a_photo_that_is_gone(tmp_path):
     row = row_of(1, path='photos/fox/a.jpg', status='kept')
-    set_aside(row, tmp_path, 'blurred', 'yes')
+    quarantine(row, tmp_path, 'blurred', 'yes')
     assert (row['path'], row['status']) == ('', 'set aside')
-    with pytest.raises(DataError, match='no file'): put_back(row, tmp_path)
+    with pytest.raises(DataError, match='no file'): restore(row, tmp_path)
 
 @pytest.mark.parametrize('url', ['https://photos.example/1.jpg', ''], ids=['address', 'file'])
 @pytest.mark.parametrize('raw', ['raw/fox/a.jpg', ''], ids=['small', 'raw'])
@@ -208,7 +208,7 @@ def test_a_kill_between_the_line_and_the_move(tmp_path, monkeypatch, url, raw):
     row = new_row(**{'class': 'fox'}, url=url, raw=raw or path, path=path, status='kept' if raw else 'fetched')
     write_manifest([row_of(0), row], tmp_path)
     def killed(*args): raise KeyboardInterrupt
-    for change,place in [(lambda o,j: set_aside(o, tmp_path, 'blurred', 'yes', j), 'set-aside/blurred/fox/a.jpg'), (lambda o,j: put_back(o, tmp_path, j), path)]:
+    for change,place in [(lambda o,j: quarantine(o, tmp_path, 'blurred', 'yes', j), 'set-aside/blurred/fox/a.jpg'), (lambda o,j: restore(o, tmp_path, j), path)]:
         rows = read_manifest(tmp_path)
         with Journal(tmp_path) as journal, monkeypatch.context() as m:
             m.setattr('animal_clf.data.manifest._move', killed)
@@ -229,8 +229,8 @@ def test_many_moves_and_kills_in_random_order(tmp_path):
             rows = read_manifest(tmp_path)
             assert len(rows) == 8 and all((tmp_path/o['path']).read_text() == o['title'] for o in rows)
             for row in luck.sample(rows, 3):
-                if row['status'] == 'kept': set_aside(row, tmp_path, luck.choice(['a', 'b']), 'x', journal)
-                else: put_back(row, tmp_path, journal)
+                if row['status'] == 'kept': quarantine(row, tmp_path, luck.choice(['a', 'b']), 'x', journal)
+                else: restore(row, tmp_path, journal)
         if luck.random() < .3: write_manifest(rows, tmp_path)
 
 def test_counts_add_up():

@@ -5,13 +5,13 @@ from shutil import copytree
 
 import numpy as np, pandas as pd, pytest, torch
 from animal_clf.core.settings import ModelFileError
-from animal_clf.data.splits import read_data
-from animal_clf.training.open_set import Known
+from animal_clf.data.splits import read_photos
+from animal_clf.training.open_set import OpenSetDetector
 from animal_clf.data.block import make_dls
-from animal_clf.training.model_file import Trained, load_model, read_log, save_model, save_test
+from animal_clf.training.model_file import Trained, load_model, read_log, save_model, record_test
 from animal_clf.training.model_info import read_info
-from animal_clf.training.open_set import Nearness
-from animal_clf.training.learner import create_learner
+from animal_clf.training.open_set import ClassCentroids
+from animal_clf.training.learner import animal_learner
 from animal_clf.synthetic.animals import draw_animals
 from commands import fails
 from files import contents, read
@@ -26,9 +26,9 @@ def drawn(tmp_path_factory): return draw_animals(tmp_path_factory.mktemp('drawn'
 @pytest.fixture(scope='module')
 def model(drawn, tmp_path_factory):
     "A small network that was not trained, with all the tables a model can have"
-    data = read_data(drawn, n_test=1)
-    learn = create_learner(make_dls(data, 64, num_workers=0), 'test_resnet', pretrained=False)
-    learn.known, learn.nearness = Known(np.full((3, 1000), .001, np.float32), .5), Nearness(np.eye(3, 96, dtype=np.float32), .06)
+    data = read_photos(drawn, n_test=1)
+    learn = animal_learner(make_dls(data, 64, num_workers=0), 'test_resnet', pretrained=False)
+    learn.known, learn.nearness = OpenSetDetector(np.full((3, 1000), .001, np.float32), .5), ClassCentroids(np.eye(3, 96, dtype=np.float32), .06)
     return save_model(Trained(learn, 'scratch', 'test_resnet', 42, pd.DataFrame(dict(epoch=[1]))), data, tmp_path_factory.mktemp('models')/'good')
 
 
@@ -244,7 +244,7 @@ def test_odd_names_of_classes_are_names(model):
 
 def test_what_is_written_can_be_read(model):
     folder = Path(copytree(model, 'tested'))
-    save_test(folder, dict(accuracy=.5, roc_auc=float('nan'), confusion=np.eye(1200, dtype=int).tolist()), 'test set')
+    record_test(folder, dict(accuracy=.5, roc_auc=float('nan'), confusion=np.eye(1200, dtype=int).tolist()), 'test set')
     assert read_info(folder).test['roc_auc'] is None and len(read_info(folder).test['confusion']) == 1200
     assert list(load_model(folder).dls.vocab) == classes
 

@@ -12,11 +12,11 @@ pytestmark = pytest.mark.skipif(not os.environ.get('ANIMAL_CLF_PHOTOS') or not p
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
     "30 photos to train on and 10 to test with of each class, named by a table; nothing is copied"
-    from animal_clf.data.splits import read_data
+    from animal_clf.data.splits import read_photos
     folder = tmp_path_factory.mktemp('photos')
     rows = [(o, c.name, split) for split,n in dict(train=30, test=10).items() for c in sorted((photos/'ten-animals'/split).iterdir()) for o in find_photos(c)[:n]]
     pd.DataFrame(rows, columns=['path', 'label', 'split']).to_csv(folder/'table.csv', index=False)
-    return read_data(folder/'table.csv')
+    return read_photos(folder/'table.csv')
 
 @pytest.fixture(scope='module')
 def trained(data, tmp_path_factory):
@@ -36,9 +36,9 @@ def test_fastai_and_our_own_pass_see_the_same_photos(data, trained):
     import torch
     from animal_clf.data.block import make_dls
     from animal_clf.vision.features import get_features
-    from animal_clf.learner import create_learner, get_backbone
-    learn = create_learner(make_dls(data, num_workers=0), 'tf_efficientnet_lite0')
-    backbone = get_backbone(learn)
+    from animal_clf.learner import animal_learner, feature_extractor
+    learn = animal_learner(make_dls(data, num_workers=0), 'tf_efficientnet_lite0')
+    backbone = feature_extractor(learn)
     with torch.inference_mode(): theirs = np.concatenate([backbone.module(x.as_subclass(torch.Tensor)).numpy() for x,_ in learn.dls.valid])
     ours = get_features(data.split('valid').path, backbone, engine='torch', precision='fp32').values
     assert theirs.shape == ours.shape and len(ours) == 60
@@ -49,8 +49,8 @@ def test_fastai_and_our_own_pass_see_the_same_photos(data, trained):
 
 def test_engines_agree_on_the_labels(data, trained):
     from animal_clf.vision.features import get_features
-    from animal_clf.learner import get_backbone, get_probabilities
-    paths, backbone = data.split('test').path, get_backbone(trained.learn)
+    from animal_clf.learner import feature_extractor, get_probabilities
+    paths, backbone = data.split('test').path, feature_extractor(trained.learn)
     exact, fast = (get_probabilities(trained.learn, get_features(paths, backbone, **o).values) for o in (dict(engine='torch', precision='fp32'), {}))
     sure = np.sort(exact, 1)[:, -1] - np.sort(exact, 1)[:, -2] > .02    # a coin's toss may fall either way
     assert (exact.argmax(1) == fast.argmax(1))[sure].all() and sure.mean() > .9

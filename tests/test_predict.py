@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd, psutil, pytest
 from commands import done, fails
 
-from animal_clf.data.splits import read_data
+from animal_clf.data.splits import read_photos
 from animal_clf.learner import load_model, save_model, train
 from animal_clf.inference.predictor import Predictor
 from animal_clf.synthetic.animals import draw_animals
@@ -20,7 +20,7 @@ def drawn(tmp_path_factory): return draw_animals(tmp_path_factory.mktemp('drawn'
 def model(drawn, cache, tmp_path_factory):
     "A model folder"
     os.environ['ANIMAL_CLF_CACHE'] = str(cache)
-    data = read_data(drawn, n_test=1)
+    data = read_photos(drawn, n_test=1)
     return save_model(train(data, 'head', arch='tf_efficientnet_lite0'), data, tmp_path_factory.mktemp('models')/'drawn')
 
 @pytest.fixture

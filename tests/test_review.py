@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from animal_clf.core.settings import DataError, FileError, SettingsError
-from animal_clf.cleaning.quarantine import drop_photos, read_decisions, restore_photos
-from animal_clf.cleaning.issues import finding_columns, list_decisions, write_decisions
+from animal_clf.cleaning.quarantine import quarantine_photos, read_decisions, restore_photos
+from animal_clf.cleaning.issues import issue_columns, list_decisions, write_decisions
 from animal_clf.data.manifest import Journal, new_row, read_manifest, write_manifest
 from animal_clf.cleaning.review import ReviewWidget, write_review
 from animal_clf.synthetic.animals import draw_animals
@@ -17,7 +17,7 @@ hostile_names = ['"><script>alert(1)<', "it's.jpg", 'two\nlines.jpg', 'tab\tand\
                  '白い狐.jpg', ' space .jpg', 'a&amp;b.jpg', r'back\slash.jpg', r'looks\xe9like.jpg', '${x}`y`.jpg', '-rf.jpg', 'x'*240 + '.jpg', '\u2028line.jpg', '\x85next.jpg']
 
 def finding(kind, group, path, action='look', reason='a reason', score=.5, suggestion='', split='train'):
-    return dict(zip(finding_columns, (kind, group, path, path.split('/')[-2], split, action, score, reason, suggestion)))
+    return dict(zip(issue_columns, (kind, group, path, path.split('/')[-2], split, action, score, reason, suggestion)))
 
 def snapshot(folder):
     "{path: hash} of every file under `folder`, but for the log of moves"
@@ -40,10 +40,10 @@ def test_hostile_names_survive_the_whole_way(tmp_path):
     (folder/'photos'/'fox').mkdir(parents=True)
     paths = [f'photos/fox/{o}' if o.endswith('.jpg') else f'photos/fox/{o}.jpg' for o in hostile_names]
     for i,o in enumerate(paths): Image.new('RGB', (32, 32), (i*9, 0, 0)).save(open(folder/o, 'wb'), 'JPEG')
-    before, findings = snapshot(folder), pd.DataFrame([finding('label', i, o, 'drop') for i,o in enumerate(paths)])
-    decisions = read_decisions(write_decisions(list_decisions(findings), tmp_path/'d.csv'), folder)
+    before, issues = snapshot(folder), pd.DataFrame([finding('label', i, o, 'drop') for i,o in enumerate(paths)])
+    decisions = read_decisions(write_decisions(list_decisions(issues), tmp_path/'d.csv'), folder)
     assert list(decisions.path) == paths
-    assert set(drop_photos(decisions, folder).status) == {'moved'}
+    assert set(quarantine_photos(decisions, folder).status) == {'moved'}
     assert not list((folder/'photos').rglob('*.jpg'))
     assert set(restore_photos(folder).status) == {'moved'}
     assert snapshot(folder) == before
@@ -52,7 +52,7 @@ def test_hostile_names_survive_the_whole_way(tmp_path):
 def test_paths_that_are_refused(tmp_path, path):
     paths = small_photos(tmp_path, 2)
     before = snapshot(tmp_path)
-    with pytest.raises(DataError, match='no photo was moved'): drop_photos(decide([*paths, path]), tmp_path)
+    with pytest.raises(DataError, match='no photo was moved'): quarantine_photos(decide([*paths, path]), tmp_path)
     assert snapshot(tmp_path) == before
 
 def test_links_do_not_lead_out(tmp_path):
@@ -63,9 +63,9 @@ def test_links_do_not_lead_out(tmp_path):
     (folder/'photos'/'away').symlink_to(outside)
     (folder/'photos'/'loop').symlink_to(folder/'photos'/'loop')
     for o in ('photos/away/precious.jpg', 'photos/loop/x.jpg'):
-        with pytest.raises(DataError, match='through a link'): drop_photos(decide([*paths, o]), folder)
+        with pytest.raises(DataError, match='through a link'): quarantine_photos(decide([*paths, o]), folder)
     (folder/'set-aside').symlink_to(outside)
-    with pytest.raises(DataError, match='a link out of the folder'): drop_photos(decide(paths), folder)
+    with pytest.raises(DataError, match='a link out of the folder'): quarantine_photos(decide(paths), folder)
     assert sorted(o.name for o in outside.iterdir()) == ['precious.jpg'] and all((folder/o).exists() for o in paths)
 
 def test_a_photo_that_is_a_link_moves_as_a_link(tmp_path):
@@ -73,7 +73,7 @@ def test_a_photo_that_is_a_link_moves_as_a_link(tmp_path):
     small_photos(folder, 1)
     target.write_text('target')
     (folder/'photos/fox/link.jpg').symlink_to(target)
-    assert list(drop_photos(decide(['photos/fox/link.jpg']), folder).status) == ['moved']
+    assert list(quarantine_photos(decide(['photos/fox/link.jpg']), folder).status) == ['moved']
     assert target.read_text() == 'target' and (folder/'set-aside/label/fox/link.jpg').is_symlink()
     restore_photos(folder)
     assert (folder/'photos/fox/link.jpg').is_symlink()
@@ -81,7 +81,7 @@ def test_a_photo_that_is_a_link_moves_as_a_link(tmp_path):
 def test_a_log_that_somebody_changed_moves_nothing_out_or_in(tmp_path):
     folder = tmp_path/'c'
     small_photos(folder, 2)
-    drop_photos(decide(['photos/fox/0.jpg', 'photos/fox/1.jpg']), folder)
+    quarantine_photos(decide(['photos/fox/0.jpg', 'photos/fox/1.jpg']), folder)
     log = folder/'set-aside/moves.csv'
     log.write_text(log.read_text().replace('photos/fox/0.jpg', '../escaped.jpg'))
     assert list(restore_photos(folder).status) == ['moved', 'failed'] and not (tmp_path/'escaped.jpg').exists()
@@ -96,7 +96,7 @@ def test_nothing_is_overwritten(tmp_path):
         shutil.rmtree(tmp_path/'photos', ignore_errors=True)
         small_photos(tmp_path, 1)
         (tmp_path/'photos/fox/0.jpg').write_text(f'round {round}')
-        drop_photos(decide(['photos/fox/0.jpg']), tmp_path)
+        quarantine_photos(decide(['photos/fox/0.jpg']), tmp_path)
     aside = tmp_path/'set-aside/label/fox'
     assert {o.name: o.read_text() for o in aside.iterdir()} == {'0.jpg': 'round 0', '0-2.jpg': 'round 1', '0-3.jpg': 'round 2'}
     result = restore_photos(tmp_path)
@@ -107,13 +107,13 @@ def test_names_that_differ_in_case_only(tmp_path):
     for o in ('a.jpg', 'A.jpg'):
         (tmp_path/'photos/fox').mkdir(parents=True, exist_ok=True)
         (tmp_path/'photos/fox'/o).write_text(o)
-    moved = drop_photos(decide(['photos/fox/a.jpg', 'photos/fox/A.jpg']), tmp_path)
+    moved = quarantine_photos(decide(['photos/fox/a.jpg', 'photos/fox/A.jpg']), tmp_path)
     assert list(moved.to) == ['set-aside/label/fox/a.jpg', 'set-aside/label/fox/A-2.jpg']
 
 def test_a_photo_that_is_gone_is_a_row(tmp_path):
     paths = small_photos(tmp_path, 3)
     (tmp_path/paths[1]).unlink()
-    assert list(drop_photos(decide(paths), tmp_path).status) == ['moved', 'gone', 'moved']
+    assert list(quarantine_photos(decide(paths), tmp_path).status) == ['moved', 'gone', 'moved']
     (tmp_path/'set-aside/label/fox/0.jpg').unlink()
     assert list(restore_photos(tmp_path, paths[:1]).status) == ['gone']
     assert list(restore_photos(tmp_path, ['set-aside/label/fox/2.jpg']).status) == ['moved']
@@ -121,7 +121,7 @@ def test_a_photo_that_is_gone_is_a_row(tmp_path):
 def test_one_drop_among_many_rows_drops(tmp_path):
     path, = small_photos(tmp_path, 1)
     rows = pd.concat([decide([path], 'label', 'keep'), decide([path], 'quality'), decide([path], 'leak')])
-    assert list(drop_photos(rows, tmp_path).to) == ['set-aside/quality/fox/0.jpg']
+    assert list(quarantine_photos(rows, tmp_path).to) == ['set-aside/quality/fox/0.jpg']
 
 @pytest.mark.skipif(not hasattr(os, 'seteuid'), reason='needs users as Unix has them')
 def test_a_folder_without_the_right_to_write():
@@ -134,7 +134,7 @@ def test_a_folder_without_the_right_to_write():
         before, root = snapshot(folder), os.geteuid() == 0
         if root: os.seteuid(65534)   # the superuser may write anywhere
         try:
-            with pytest.raises(FileError, match='can not be written'): drop_photos(decide([*paths, *locked]), folder)
+            with pytest.raises(FileError, match='can not be written'): quarantine_photos(decide([*paths, *locked]), folder)
         finally:
             if root: os.seteuid(0)
         assert snapshot(folder) == before and not (folder/'set-aside').exists()
@@ -146,7 +146,7 @@ def test_manifest_rows_follow(tmp_path):
     rows = [new_row(**{'class': 'fox'}, url=f'https://x/{i}', raw=f'raw/fox/{i}.png', path=o, status='kept', rating='5') for i,o in enumerate(paths)]
     rows += [new_row(**{'class': 'fox'}, url='https://x/9', raw='raw/fox/9.jpg', path='raw/fox/9.jpg', status='fetched', rating='')]
     write_manifest(rows, tmp_path)
-    drop_photos(decide([paths[0], 'raw/fox/9.jpg']), tmp_path)
+    quarantine_photos(decide([paths[0], 'raw/fox/9.jpg']), tmp_path)
     dropped = read_manifest(tmp_path)
     assert [o['status'] for o in dropped] == ['set aside', 'kept', 'kept', 'set aside']
     assert (dropped[0]['path'], dropped[0]['was'], dropped[0]['raw'], dropped[0]['reason']) == ('set-aside/label/fox/0.jpg', paths[0], 'raw/fox/0.png', 'why')
@@ -159,9 +159,9 @@ def test_a_download_that_runs_or_was_killed(tmp_path):
     write_manifest([new_row(**{'class': 'fox'}, path=o, status='kept') for o in paths], tmp_path)
     with Journal(tmp_path) as journal:
         journal.add(new_row(**{'class': 'fox'}, url='https://x/new', status='found'))
-        with pytest.raises(DataError, match='another run is at work'): drop_photos(decide(paths), tmp_path)
+        with pytest.raises(DataError, match='another run is at work'): quarantine_photos(decide(paths), tmp_path)
         with pytest.raises(DataError, match='another run is at work'): restore_photos(tmp_path)
-    drop_photos(decide(paths[:1]), tmp_path)                                             # the journal was left behind
+    quarantine_photos(decide(paths[:1]), tmp_path)                                             # the journal was left behind
     assert [o['status'] for o in read_manifest(tmp_path)] == ['set aside', 'kept', 'found']
 
 @pytest.mark.parametrize('text,said', [
@@ -177,7 +177,7 @@ def test_a_table_that_is_no_text(tmp_path):
     (tmp_path/'d.csv').write_bytes(b'\xff\xfe\0p')
     with pytest.raises(DataError, match='not UTF-8 text'): read_decisions(tmp_path/'d.csv', tmp_path)
     with pytest.raises(DataError, match='can not be read'): read_decisions(tmp_path, tmp_path)
-    with pytest.raises(DataError, match='without a column `decision`'): drop_photos(pd.DataFrame(dict(path=['a.jpg'], kind=['label'])), tmp_path)
+    with pytest.raises(DataError, match='without a column `decision`'): quarantine_photos(pd.DataFrame(dict(path=['a.jpg'], kind=['label'])), tmp_path)
 
 def test_the_widget_says_what_it_needs(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'ipywidgets', None)
@@ -197,7 +197,7 @@ def slow(old, new):
 d.os.rename = slow
 table = pd.read_csv(sys.argv[2], keep_default_na=False)
 print('ready', flush=True)
-d.drop_photos(table, sys.argv[1])
+d.quarantine_photos(table, sys.argv[1])
 '''
 
 def run_and_kill(folder, table, is_time):
@@ -226,7 +226,7 @@ def test_killed_in_the_middle_resumed_and_undone(tmp_path, after):
         assert len(restore_photos(folder)) == done
         assert snapshot(folder/'photos') == before and {o['status'] for o in read_manifest(folder)} == {'kept'}
         done = 0
-    result = drop_photos(read_decisions(table, folder), folder)                         # gone on with
+    result = quarantine_photos(read_decisions(table, folder), folder)                         # gone on with
     assert result.status.value_counts().to_dict() == {k: v for k,v in dict(moved=200-done, gone=done).items() if v}
     assert n_moved() == 200 and {o['status'] for o in read_manifest(folder)} == {'set aside'}
     assert all((folder/o['path']).exists() for o in read_manifest(folder))
@@ -286,17 +286,17 @@ def _watermark(img):
 @pytest.fixture(scope='module')
 def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp('drawn')/'animals'
-    findings = collection(folder)
-    write_review(findings, folder)
-    return findings, folder
+    issues = collection(folder)
+    write_review(issues, folder)
+    return issues, folder
 
 @pytest.fixture
 def page(tmp_path, browser, drawn):
-    findings, folder = drawn
+    issues, folder = drawn
     shutil.copytree(folder, tmp_path/'animals')
     file = tmp_path/'animals'/'review.html'
     browser.get(file.as_uri())
-    return findings, file
+    return issues, file
 
 def saved(browser):
     "The table that the browser has downloaded"
@@ -316,22 +316,22 @@ def boxes(browser, path):
                                   'all.at(-1).scrollIntoView({block: "center"}); all[0].scrollIntoView({block: "center"}); return all', path)
 
 def test_the_page_saves_what_is_ticked(page, browser, tmp_path):
-    findings, file = page
+    issues, file = page
     folder = tmp_path/'animals'
-    assert list(read_decisions(saved(browser), folder).decision) == list(list_decisions(findings).decision)    # as proposed
-    path = findings[findings.kind == 'label'].path.iloc[0]
+    assert list(read_decisions(saved(browser), folder).decision) == list(list_decisions(issues).decision)    # as proposed
+    path = issues[issues.kind == 'label'].path.iloc[0]
     box(browser, path).click()
     assert browser.find_element('css selector', '[data-count=label]').text == '2'           # one was ticked with its copy in `leak`
     decisions = read_decisions(saved(browser), folder)
-    dropped = set(findings.path[findings.action == 'drop']) | {path}
-    assert decisions.to_dict('records') == list_decisions(findings, dropped).to_dict('records')
-    assert f'{len(dropped)} of {findings.path.nunique()}' in browser.find_element('id', 'status').text
-    assert set(drop_photos(decisions, folder).status) == {'moved'}
+    dropped = set(issues.path[issues.action == 'drop']) | {path}
+    assert decisions.to_dict('records') == list_decisions(issues, dropped).to_dict('records')
+    assert f'{len(dropped)} of {issues.path.nunique()}' in browser.find_element('id', 'status').text
+    assert set(quarantine_photos(decisions, folder).status) == {'moved'}
     assert browser.get_log('browser') == []
 
 def test_a_click_on_the_picture_and_the_keyboard_tick(page, browser):
-    findings, _ = page
-    path = findings[findings.kind == 'quality'].path.iloc[0]
+    issues, _ = page
+    path = issues[issues.kind == 'quality'].path.iloc[0]
     tick = box(browser, path)
     browser.find_element('css selector', f'label.photo[for={tick.get_attribute("id")}]').click()
     assert tick.is_selected()
@@ -344,21 +344,21 @@ def test_a_click_on_the_picture_and_the_keyboard_tick(page, browser):
     assert not tick.is_selected()
 
 def test_one_photo_has_one_decision(page, browser):
-    findings, _ = page
-    path = findings.path[findings.path.duplicated()].iloc[0]
+    issues, _ = page
+    path = issues.path[issues.path.duplicated()].iloc[0]
     both = boxes(browser, path)
     assert [o.is_selected() for o in both] == [True, True]
     both[0].click()
     assert [o.is_selected() for o in both] == [False, False]
 
 def test_all_and_none_of_a_kind(page, browser):
-    findings, _ = page
+    issues, _ = page
     browser.execute_script('document.getElementById("kind").value = "duplicate"')
     browser.find_element('id', 'none').click()
     count = lambda: int(browser.find_element('css selector', '[data-count=duplicate]').text)
     assert count() == 0
     browser.find_element('id', 'all').click()
-    rows = findings[findings.kind == 'duplicate']
+    rows = issues[issues.kind == 'duplicate']
     assert count() == (rows.action != 'keep').sum()                                        # one of each group stays
     stays = rows.path[rows.action == 'keep'].iloc[0]
     warning = browser.execute_script('return document.querySelector(".group .empty")')
@@ -395,8 +395,8 @@ def test_hostile_names_on_the_page(tmp_path, browser):
     names = [o if o.endswith('.jpg') else o + '.jpg' for o in hostile_names] + ['<!--.jpg', "'-alert(1)-'.jpg"]
     paths = [f'photos/{label}/{o}' for o in names]
     for i,o in enumerate(paths): Image.new('RGB', (32, 32), (i*9, 0, 0)).save(open(folder/o, 'wb'), 'JPEG')
-    findings = pd.DataFrame([finding('duplicate', i//3, o, 'drop', '</script><script>alert(2)</script>', suggestion='<i>wolf</i>') for i,o in enumerate(paths)])
-    browser.get(write_review(findings, folder).as_uri())
+    issues = pd.DataFrame([finding('duplicate', i//3, o, 'drop', '</script><script>alert(2)</script>', suggestion='<i>wolf</i>') for i,o in enumerate(paths)])
+    browser.get(write_review(issues, folder).as_uri())
     assert len(browser.find_elements('css selector', 'script')) == 2 and not browser.find_elements('css selector', 'main i')
     assert list(read_decisions(saved(browser), folder).path) == paths
     assert browser.get_log('browser') == []
@@ -423,7 +423,7 @@ def test_without_scripts_the_page_can_be_read(page, browser):
 def test_many_findings_make_one_file_of_moderate_size(tmp_path):
     draw_animals(tmp_path/'photos', 2)
     paths = [o.relative_to(tmp_path).as_posix() for o in sorted((tmp_path/'photos').rglob('*.jpg'))]
-    findings = pd.DataFrame([finding(kind, i, paths[i % len(paths)]) for kind in ('label', 'no_animal') for i in range(300)])
-    html = write_review(findings, tmp_path, limit=250).read_text()
+    issues = pd.DataFrame([finding(kind, i, paths[i % len(paths)]) for kind in ('label', 'no_animal') for i in range(300)])
+    html = write_review(issues, tmp_path, limit=250).read_text()
     assert html.count('type="checkbox"') == 500 and html.count('There are 50 more') == 2
     assert len(html)/500 < 20e6/3000

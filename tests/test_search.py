@@ -3,7 +3,7 @@ import os, subprocess, sys, time, types
 import pytest
 from animal_clf.core.settings import SearchError, SettingsError
 from animal_clf.scraping import search as room
-from animal_clf.scraping.search import NoNetworkError, NothingFoundError, RateLimitError, find_pages, licenses, search_images, web_engines
+from animal_clf.scraping.search import NoNetworkError, NothingFoundError, RateLimitError, iter_pages, licenses, search_images, web_engines
 from servers import photo_hits
 
 
@@ -123,7 +123,7 @@ def asked(proxy, host='duckduckgo.com', path='/i.js'): return [query for h,p,que
 
 def test_pages_are_asked_for_as_needed(search_proxy):
     search_proxy.answers.update(duckduckgo=photo_hits(250), bing=photo_hits(50, start=240))
-    pages = find_pages('red fox', **search_proxy.options)
+    pages = iter_pages('red fox', **search_proxy.options)
     assert search_proxy.seen == []
     assert len(next(pages)) == 100 and len(asked(search_proxy)) == 1
     assert [len(o) for o in pages] == [100, 50, 25, 15]
@@ -131,7 +131,7 @@ def test_pages_are_asked_for_as_needed(search_proxy):
 
 def test_refused_in_the_middle(search_proxy):
     search_proxy.answers.update(duckduckgo=photo_hits(300), bing=photo_hits(5, start=900))
-    pages = find_pages('red fox', pause_s=0, **search_proxy.options)
+    pages = iter_pages('red fox', pause_s=0, **search_proxy.options)
     next(pages)
     search_proxy.answers['duckduckgo'] = 403
     assert [o['engine'] for page in pages for o in page] == ['bing']*5
@@ -167,7 +167,7 @@ def test_no_licence_is_no_filter(search_proxy):
 
 @pytest.mark.parametrize('options', [dict(license='Public'), dict(license='any'), dict(pause_s=-1), dict(pause_s=float('nan')), dict(license='public', engines=[('a', None)])])
 def test_page_options_are_checked_first(search_proxy, options):
-    with pytest.raises(SettingsError): find_pages('red fox', **search_proxy.options, **options)
+    with pytest.raises(SettingsError): iter_pages('red fox', **search_proxy.options, **options)
     assert search_proxy.seen == []
 
 

@@ -269,7 +269,7 @@ def _nothing(file): file.write_bytes(b'')
 def _page(file): file.write_text('<html>')
 def _pickle(file):
     import pickle
-    file.write_bytes(pickle.dumps(dict(course=1)))
+    file.write_bytes(pickle.dumps(dict(train_state=1)))
 def _other_tensors(file):
     "The numbers of a model, without the course of a training"
     from safetensors.numpy import load_file, save_file
@@ -389,8 +389,8 @@ def test_a_class_empty_in_validation_is_told(clf, drawn):
 
 @pytest.fixture(scope='module')
 def data(drawn):
-    from animal_clf.data.splits import read_data
-    return read_data(drawn)
+    from animal_clf.data.splits import read_photos
+    return read_photos(drawn)
 
 def test_wrong_input_from_python(data):
     from animal_clf.learner import Head, Recipe, Run, get_recipe, train
@@ -446,11 +446,11 @@ def test_a_seed_gives_a_model_and_another_seed_another(clf, drawn, tmp_path, und
 
 def test_auto_with_a_budget_keeps_the_best_of_what_it_compared(clf, drawn, undisturbed):
     out = clf.done('train', '--data', drawn, '--out', 'model', '--budget', 3, *small)
-    from animal_clf.training.callbacks import rank_row
+    from animal_clf.training.callbacks import ranking_key
     info = read('model/model.json')
     kept, = [o for o in info['choices'] if o['kept']]
     assert [o['candidate'] for o in info['choices']] == ['head', 'whole network', 'halfway']
-    assert rank_row(kept) == min(map(rank_row, info['choices'])) and info['valid_accuracy'] == pytest.approx(1 - kept['error_rate'])
+    assert ranking_key(kept) == min(map(ranking_key, info['choices'])) and info['valid_accuracy'] == pytest.approx(1 - kept['error_rate'])
     told, = [o for o in out.splitlines() if o.startswith('choice')]
     assert f"Kept: {kept['candidate']}" in told and all(o['candidate'] in told for o in info['choices'])
 
@@ -489,8 +489,8 @@ def test_balanced_training_is_compared_by_balanced_accuracy(clf, drawn, balance,
 @pytest.mark.parametrize('recipe', ['early_stopping', 'scratch'])
 def test_patience_ends_training_and_the_best_is_kept(clf, drawn, recipe, undisturbed):
     out = clf.done('train', '--data', drawn, '--out', 'model', '--recipe', recipe, '--patience', 1, '--epochs', 12, '--lr', 1e-3, *small)
-    from animal_clf.training.callbacks import rank_row
+    from animal_clf.training.callbacks import ranking_key
     rows = log_of('model')
     assert len(rows) < 12 and '1 epochs without a better one' in out
-    best = min(rows, key=rank_row)['epoch']
+    best = min(rows, key=ranking_key)['epoch']
     assert f"The model is that of epoch {best if recipe == 'early_stopping' else len(rows)}" in out and len(rows) == best + 1   # scratch keeps the last one

@@ -18,28 +18,28 @@ from fastcore.xml import (H1, H2, A, B, Body, Button, Code, Div, Fieldset, Foote
 from ..core.files import check_writable, printable_path, atomic_write
 from ..core.images import make_thumbnail, make_thumbnails
 from ..core.settings import FileError, SettingsError
-from .issues import check_findings, finding_kinds, grouped_kinds, list_decisions, make_img, show_findings, tell_reason
+from .issues import check_issues, issue_types, grouped_types, list_decisions, make_img, show_issues, describe_issue
 from .issues import write_decisions
 
 # %% ../../nbs/05_cleaning/04_review.ipynb #b5668518
 class ReviewWidget:
     "Findings to tick in a notebook; put it on the last line of a cell"
     def __init__(self,
-        findings:pd.DataFrame, # Columns `finding_columns`
-        folder:str|Path,       # What their paths are relative to
-        per_page:int=12        # Photos on a page, 1 or more; a group is not torn unless it is longer
+        issues:pd.DataFrame, # Columns `issue_columns`
+        folder:str|Path,     # What their paths are relative to
+        per_page:int=12      # Photos on a page, 1 or more; a group is not torn unless it is longer
     ):
         if per_page < 1: raise SettingsError(f'`per_page` is {per_page}', '1 or more', 'Change `per_page`')
-        self.findings, self.folder, self._widgets = check_findings(findings), Path(folder), _import_widgets()
-        self.dropped = set(self.findings.path[self.findings.action == 'drop'])   # paths of the photos to drop
-        self._pages = {kind: _split_pages(rows, per_page) for kind,rows in self.findings.groupby('kind', sort=False)}
+        self.issues, self.folder, self._widgets = check_issues(issues), Path(folder), _import_widgets()
+        self.dropped = set(self.issues.path[self.issues.action == 'drop'])   # paths of the photos to drop
+        self._pages = {kind: _split_pages(rows, per_page) for kind,rows in self.issues.groupby('kind', sort=False)}
         self._thumbnail = lru_cache(4*per_page)(lambda path: make_thumbnail(self.folder/path))
         self._build()
 
     @property
     def decisions(self) -> pd.DataFrame: # Columns `decision_columns`
         "The decisions so far"
-        return list_decisions(self.findings, self.dropped)
+        return list_decisions(self.issues, self.dropped)
 
     def save(self,
         file:str|Path='decisions.csv' # Where to
@@ -49,7 +49,7 @@ class ReviewWidget:
 
     def _repr_mimebundle_(self, **options):
         "The view, and pictures for where there is nobody to run it"
-        return {**self.box._repr_mimebundle_(**options), 'text/html': show_findings(self.findings, self.folder)._repr_html_()}
+        return {**self.box._repr_mimebundle_(**options), 'text/html': show_issues(self.issues, self.folder)._repr_html_()}
 
 # %% ../../nbs/05_cleaning/04_review.ipynb #44bd2cca
 _Wbr = partial(ft, 'wbr', void_=True)
@@ -68,7 +68,7 @@ def _import_widgets():
 def _split_pages(rows, per_page):
     "Lists of `rows` (of one kind) of at most `per_page`, groups together where they fit"
     pages = [[]]
-    grouped = rows.kind.iloc[0] in grouped_kinds
+    grouped = rows.kind.iloc[0] in grouped_types
     for _,group in rows.groupby('group' if grouped else rows.index, sort=False):
         group = list(group.itertuples())
         if len(pages[-1]) + len(group) > per_page and pages[-1]: pages.append([])
@@ -80,7 +80,7 @@ def _split_pages(rows, per_page):
 def _build(self:ReviewWidget):
     "The selector of kinds, the buttons, and room for a page"
     w = self._widgets
-    self.kind = w.Dropdown(options=[(f'{finding_kinds[o][0]} ({sum(map(len, self._pages[o]))})', o) for o in self._pages], layout=w.Layout(width='auto'))
+    self.kind = w.Dropdown(options=[(f'{issue_types[o][0]} ({sum(map(len, self._pages[o]))})', o) for o in self._pages], layout=w.Layout(width='auto'))
     self.page = w.BoundedIntText(value=1, min=1, max=1, layout=w.Layout(width='5em'))
     self._explain, self._of, self._grid = w.HTML(), w.Label(), w.Box(layout=w.Layout(flex_flow='row wrap'))
     self.kind.observe(lambda _: self._turn(), 'value')
@@ -92,7 +92,7 @@ def _build(self:ReviewWidget):
 @patch
 def _turn(self:ReviewWidget):
     "Go to the first page of the chosen kind"
-    self._explain.value = finding_kinds[self.kind.value][1]
+    self._explain.value = issue_types[self.kind.value][1]
     self.page.value, self.page.max = 1, len(self._pages[self.kind.value])
     self._show()
 
@@ -102,7 +102,7 @@ def _show(self:ReviewWidget):
     pages = self._pages[self.kind.value]
     self._of.value = f'of {len(pages)}'
     frames = {}
-    for row in pages[self.page.value-1]: frames.setdefault(row.group if row.kind in grouped_kinds else '', []).append(self._cell(row))
+    for row in pages[self.page.value-1]: frames.setdefault(row.group if row.kind in grouped_types else '', []).append(self._cell(row))
     layout = self._widgets.Layout(flex_flow='row wrap', margin='4px', border='' if '' in frames else '1px solid silver')
     old, self._grid.children = self._grid.children, [self._widgets.Box(o, layout=layout) for o in frames.values()]
     for o in old: _close(o)
@@ -119,21 +119,21 @@ def _cell(self:ReviewWidget, row):
     tick = w.Checkbox(value=row.path in self.dropped, description='drop', indent=False, layout=w.Layout(width='auto'))
     tick.observe(lambda change: (self.dropped.add if change['new'] else self.dropped.discard)(row.path), 'value')
     name = Div(B(printable_path(row.label)), ' · stays' if row.action == 'keep' else '')
-    lines = Div(name, Div(*_breakable(printable_path(row.path))), Div(tell_reason(row)), style='line-height:1.3;overflow-wrap:anywhere')
+    lines = Div(name, Div(*_breakable(printable_path(row.path))), Div(describe_issue(row)), style='line-height:1.3;overflow-wrap:anywhere')
     picture = make_img(row, jpeg, style='width:160px;height:160px;object-fit:contain') if jpeg else Div(f'The file {why}', style='height:160px')
     return w.VBox([w.HTML(to_xml(picture, indent=False)), w.HTML(to_xml(lines, indent=False)), tick], layout=w.Layout(width='180px', margin='6px'))
 
 # %% ../../nbs/05_cleaning/04_review.ipynb #e4ff4142
 def write_review(
-    findings:pd.DataFrame, # Columns `finding_columns`
-    folder:str|Path,       # What their paths are relative to
-    file:str|Path=None,    # The HTML file; by default `folder/review.html`
-    limit:int=1000,        # At most so many findings of each kind, 1 or more; the page says how many more there are
-    command:str=''         # Shell command that applies `decisions.csv`, for the page to tell; by default a line of Python
+    issues:pd.DataFrame, # Columns `issue_columns`
+    folder:str|Path,     # What their paths are relative to
+    file:str|Path=None,  # The HTML file; by default `folder/review.html`
+    limit:int=1000,      # At most so many issues of each kind, 1 or more; the page says how many more there are
+    command:str=''       # Shell command that applies `decisions.csv`, for the page to tell; by default a line of Python
 ) -> Path: # The HTML file
     "Write a page on which a person ticks what to drop, and saves the decisions as a CSV table"
     if limit < 1: raise SettingsError(f'`limit` is {limit}', '1 or more', 'Change `limit`')
-    rows, file = check_findings(findings), Path(file or Path(folder)/'review.html')
+    rows, file = check_issues(issues), Path(file or Path(folder)/'review.html')
     check_page(file)
     shown = pd.concat([_first(o, limit) for _,o in rows.groupby('kind', sort=False)], ignore_index=True) if len(rows) else rows
     page = _page(shown, rows.kind.value_counts(), make_thumbnails(shown.path, folder), Path(folder), command)
@@ -156,13 +156,13 @@ def check_page(
 def _first(rows, limit):
     "The first `limit` rows of a kind; its last group is left out rather than torn"
     shown = rows.head(limit)
-    if len(rows) <= limit or rows.kind.iloc[0] not in grouped_kinds: return shown
+    if len(rows) <= limit or rows.kind.iloc[0] not in grouped_types: return shown
     torn = shown.group == rows.group.iloc[limit]
     return shown if torn.all() else shown[~torn]
 
 # %% ../../nbs/05_cleaning/04_review.ipynb #0b273721
 def _card(number, row, thumbnail, dropped, also):
-    "One finding; `also` are the other kinds that name the same photo"
+    "One issue; `also` are the other kinds that name the same photo"
     jpeg, why = thumbnail
     picture = make_img(row, jpeg, width=160, height=160) if jpeg else Span(f'The file {why}', cls='none')
     stays = Span('stays', cls='mark') if row.action == 'keep' else ''
@@ -182,12 +182,12 @@ def _frame(cards, legend, alone):
 
 def _frames(rows, cards):
     "The frames of one kind: a group each, or all cards in one"
-    if rows.kind.iloc[0] not in grouped_kinds: return [_frame([cards[i] for i in rows.index], 'Tick the photos to drop', True)]
+    if rows.kind.iloc[0] not in grouped_types: return [_frame([cards[i] for i in rows.index], 'Tick the photos to drop', True)]
     groups = rows.groupby('group', sort=False).groups.values()
     return [_frame([cards[i] for i in o], f'Group {n} of {len(groups)}: {len(o)} photo{"s"*(len(o) != 1)}', False) for n,o in enumerate(groups, 1)]
 
 def _section(kind, rows, total, cards):
-    title, text = finding_kinds[kind]
+    title, text = issue_types[kind]
     more = total - len(rows)
     told = [P(f'These are the worst {len(rows):,}. There {"is" if more == 1 else "are"} {more:,} more, not on this page and not in its decisions: '
               'apply these, look for faults again, and they come up.', cls='more')] if more else []
@@ -199,7 +199,7 @@ def _page(rows, totals, thumbnails, folder, command):
     dropped, kinds_of = set(rows.path[rows.action == 'drop']), rows.groupby('path', sort=False).kind.agg(list)
     cards = [_card(i, o, thumbnails[o.path], dropped, [k for k in dict.fromkeys(kinds_of[o.path]) if k != o.kind]) for i,o in enumerate(rows.itertuples(index=False))]
     sections = [_section(kind, o, totals[kind], cards) for kind,o in rows.groupby('kind', sort=False)]
-    name, how = printable_path(folder.resolve().name), printable_path(command or f'drop_photos(read_decisions("decisions.csv", {str(folder)!r}), {str(folder)!r})')
+    name, how = printable_path(folder.resolve().name), printable_path(command or f'quarantine_photos(read_decisions("decisions.csv", {str(folder)!r}), {str(folder)!r})')
     return Html(_head(f'Review of {name}'), Body(
         Header(H1(f'Review of {name}'), *([P(_intro), P('To apply them: ', Code(how)), Noscript(P(_no_script, cls='empty'))] if sections else [P(_nothing)])),
         Main(*sections), *([_bar(rows, dropped), _data(rows), Script(NotStr(_script))] if sections else [])), lang='en')

@@ -29,10 +29,10 @@ def report_test(
     from animal_clf.evaluation.checks import Case, find_warnings
     from animal_clf.core.progress import status
     from animal_clf.evaluation.evaluate import examine
-    from animal_clf.training.model_file import save_test
+    from animal_clf.training.model_file import record_test
     from animal_clf.evaluation.report import draw_pictures, explain_mistakes, write_report
     from animal_clf.evaluation.holdout import fingerprint_photos
-    info = save_test(folder, result.metrics, fingerprint_photos(result.answers))
+    info = record_test(folder, result.metrics, fingerprint_photos(result.answers))
     with watch.stage('checks'), status('looking for reasons to doubt it'): result = examine(result, learn, trained, info.groups, source)
     case = Case(result, info, trained, log)
     for o in [] if quiet else find_warnings(case): say('warning', o)

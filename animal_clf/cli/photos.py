@@ -13,17 +13,17 @@ from .console import plural, print_json, read_options, say
 
 # %% ../../nbs/10_cli/02_photos.ipynb #d5fd1ad9
 def collect_classes(
-    classes,          # Their names
-    settings,         # `Settings`
-    folder,           # Where photos go
-    args,             # From the parser
-    quiet:bool=False  # Print nothing?
+    classes,         # Their names
+    settings,        # `Settings`
+    folder,          # Where photos go
+    args,            # From the parser
+    quiet:bool=False # Print nothing?
 ) -> list: # Rows of `collect`
     "Collect photos of `classes` into `folder`, with a line per class"
-    from animal_clf.scraping.download import check_wish, collect
+    from animal_clf.scraping.download import check_request, collect
     from animal_clf.scraping.throttle import Limits
     limits = Limits(total_s=args.time_limit, private=args.allow_private, opt_out=not args.ignore_opt_out)
-    check_wish(list(classes), settings.n_photos, settings.resize_px, args.license)
+    check_request(list(classes), settings.n_photos, settings.resize_px, args.license)
     if not quiet: say('download', f'{settings.n_photos} photos for each of {len(classes)} classes -> {folder}')
     rows = collect(list(classes), settings.n_photos, folder, settings.search_suffix, settings.resize_px, limits=limits, license=args.license)
     for o in [] if quiet else rows:
@@ -63,12 +63,12 @@ def run_clean(
     if args.decisions or args.undo: return _move_photos(args, folder)
     page = _place_page(args, folder)
     if not args.json: say('clean', f"{folder}: {plural(len(find_rows(folder)), 'photo')}")
-    with _loading(): from animal_clf.cleaning.detect import find_faults
-    findings = find_faults(folder)
-    if page and len(findings): _write_review(findings, folder, page)
-    if args.json: print_json(findings.to_dict())
-    else: _tell_findings(findings, folder, page)
-    if args.apply: _apply(findings, folder, args.json)
+    with _loading(): from animal_clf.cleaning.detect import find_issues
+    issues = find_issues(folder)
+    if page and len(issues): _write_review(issues, folder, page)
+    if args.json: print_json(issues.to_dict())
+    else: _print_issues(issues, folder, page)
+    if args.apply: _apply(issues, folder, args.json)
 
 # %% ../../nbs/10_cli/02_photos.ipynb #d0822891
 def _loading():
@@ -83,9 +83,9 @@ def _place_page(args, folder):
     check_page(page)
     return page
 
-def _write_review(findings, folder, page):
+def _write_review(issues, folder, page):
     from animal_clf.cleaning.review import write_review
-    write_review(findings.table, folder.parent if folder.is_file() else folder, page, command=_how_to_apply(folder))
+    write_review(issues.table, folder.parent if folder.is_file() else folder, page, command=_how_to_apply(folder))
 
 def _how_to_apply(source):
     "What to do with the decisions that the page saves"
@@ -95,26 +95,26 @@ def _how_to_apply(source):
 # %% ../../nbs/10_cli/02_photos.ipynb #9ab18d2b
 _units = dict(unreadable='file', duplicate='group', leak='group')
 
-def _tell_findings(findings, folder, page):
-    for o in findings.summary().itertuples(): say(o.kind, plural(o.found, _units.get(o.kind, 'photo')) + (f', {o.to_drop} to set aside' if o.to_drop and folder.is_dir() else ''))
-    for o in findings.notes: say('note', o)
-    if page and len(findings): say('look', f'{page}   (tick what is to go, save decisions.csv, which lands in your downloads; then: {_how_to_apply(folder)})')
+def _print_issues(issues, folder, page):
+    for o in issues.summary().itertuples(): say(o.kind, plural(o.found, _units.get(o.kind, 'photo')) + (f', {o.to_drop} to set aside' if o.to_drop and folder.is_dir() else ''))
+    for o in issues.notes: say('note', o)
+    if page and len(issues): say('look', f'{page}   (tick what is to go, save decisions.csv, which lands in your downloads; then: {_how_to_apply(folder)})')
 
 # %% ../../nbs/10_cli/02_photos.ipynb #f8f31ff5
-def _apply(findings, folder, quiet):
-    from animal_clf.cleaning.quarantine import drop_photos
+def _apply(issues, folder, quiet):
+    from animal_clf.cleaning.quarantine import quarantine_photos
     from animal_clf.cleaning.issues import list_decisions
-    moves = drop_photos(list_decisions(findings.table), folder)
+    moves = quarantine_photos(list_decisions(issues.table), folder)
     if not quiet: _tell_moves(moves, 'apply', folder)
     _check_moves(moves)
 
 def _move_photos(args, folder):
     "Apply a table of decisions, or undo what was applied"
     from animal_clf.core.settings import DataError
-    from animal_clf.cleaning.quarantine import drop_photos, read_decisions, restore_photos
+    from animal_clf.cleaning.quarantine import quarantine_photos, read_decisions, restore_photos
     if not folder.is_dir(): raise DataError(f'no folder `{folder}`', 'the folder that was looked at', 'Check the path')
     if args.undo: moves = restore_photos(folder)
-    else: moves = drop_photos(read_decisions(args.decisions, folder), folder)
+    else: moves = quarantine_photos(read_decisions(args.decisions, folder), folder)
     if args.json: print_json(moves.to_dict('records'))
     else: _tell_moves(moves, 'undo' if args.undo else 'apply', folder)
     _check_moves(moves)

@@ -15,9 +15,9 @@ from .photos import collect_classes
 # %% ../../nbs/10_cli/04_train.ipynb #943a2822
 def _read_data(source, settings, groups=None):
     "Photos under `source`, with a line that counts them and one for each of the first that can't be read"
-    from animal_clf.data.splits import read_data
+    from animal_clf.data.splits import read_photos
     from animal_clf.data.labels import group_classes
-    data = read_data(source, settings.n_test, seed=settings.seed)
+    data = read_photos(source, settings.n_test, seed=settings.seed)
     if groups: data = group_classes(data, groups)
     n = data.photos.split.value_counts()
     say('data', f"{source}: {len(data.photos)} photos of {len(data.classes)} classes ({n['train']} train, {n['valid']} validation, {n['test']} test)" +
@@ -38,8 +38,8 @@ def _head(args):
     if not args.head and not args.dropout: return None
     from animal_clf.core.settings import SettingsError
     if not args.head: raise SettingsError('--dropout without --head', 'the sizes of the hidden layers too', 'Add --head SIZE …')
-    from animal_clf.training.recipes import Head
-    return Head(args.head, args.dropout or (), log_softmax=args.recipe == 'custom_head')
+    from animal_clf.training.recipes import HeadConfig
+    return HeadConfig(args.head, args.dropout or (), log_softmax=args.recipe == 'custom_head')
 
 # %% ../../nbs/10_cli/04_train.ipynb #99554c61
 _usual = ('resnet18', 'resnet34', 'resnet50', 'tf_efficientnet_lite0') # known without waiting for timm, which knows all the others
@@ -64,7 +64,7 @@ def _resumed_arch(file, args, settings):
     "The architecture to resume with: a run that had gone on with the offline backbone stays with it"
     from animal_clf.core.settings import offline_arch
     from animal_clf.training.checkpoint import load_checkpoint
-    if not args.resume or load_checkpoint(file).course.about.get('arch') != offline_arch: return settings.arch
+    if not args.resume or load_checkpoint(file).train_state.config.get('arch') != offline_arch: return settings.arch
     if settings.arch != offline_arch: say('weights', f'this training was begun with the offline backbone {offline_arch}, and goes on with it')
     return offline_arch
 
@@ -73,12 +73,12 @@ def _train_model(data, settings, args, offline_too):
     from animal_clf.core.settings import offline_arch
     from animal_clf.core.settings import WeightsError
     from animal_clf.training.distributed import is_main
-    from animal_clf.training.loop import Run
+    from animal_clf.training.loop import RunConfig
     from animal_clf.training.model_file import save_model
     from animal_clf.training.train import train
     from animal_clf.training.callbacks import checkpoint_name
     recipe, epochs = _recipe(args, settings)
-    run = Run(args.out, args.resume, args.precision, args.workers, say)
+    run = RunConfig(args.out, args.resume, args.precision, args.workers, say)
     file = Path(args.out)/checkpoint_name
     if args.resume and not file.exists(): say('resume', f'no checkpoint in {args.out}: training starts from the beginning')
     if file.exists() and not args.resume: say('note', f'{file} of an interrupted training is replaced; --resume would have gone on with it')

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from ..data.folders import set_aside_name
+from ..data.folders import quarantine_name
 from ..training.model_file import count_tests
 from ..training.model_info import ModelInfo
 from ..training.open_set import count_kept
@@ -25,7 +25,7 @@ from .plots import find_confused_pairs
 class Case:
     "A result, and what is known of the model it belongs to"
     result:Evaluation      # From `evaluate`
-    info:ModelInfo         # From `read_info`, after `save_test`
+    info:ModelInfo         # From `read_info`, after `record_test`
     trained:pd.DataFrame   # Columns path, label, split (train, valid), sha256
     log:pd.DataFrame=None  # A row per epoch, if there is a log
 
@@ -156,7 +156,7 @@ def _no_leaks(case):
 def _cleaned(case):
     source = Path(case.info.data.get('source') or '?')
     if not source.is_dir(): return _cannot, 'no folder to look at'
-    traces = [o for o in (set_aside_name, 'review.html') if (source/o).exists()]
+    traces = [o for o in (quarantine_name, 'review.html') if (source/o).exists()]
     return _check(traces, f'found {" and ".join(traces)}' if traces else 'no review.html and nothing set aside')
 
 def _counted(case):
@@ -226,13 +226,13 @@ def _unknowns(case):
 # %% ../../nbs/07_evaluation/08_checks.ipynb #db26cfe5
 # What should be done, the function that does it, and how to find out whether it was
 _checklist = (
-    ('Look at the photos, set aside copies, wrong labels and what shows no animal', 'cleaning.detect.find_faults', _cleaned),
+    ('Look at the photos, set aside copies, wrong labels and what shows no animal', 'cleaning.detect.find_issues', _cleaned),
     ('Count the photos of each class', 'data.labels.describe_counts', _counted),
     ('Hold out a test set before anything else', 'data.splits.hold_out', _held_out),
     ('Keep copies of one photo on one side: no leaks', 'evaluation.holdout.find_leaks', _no_leaks),
     ('Start from pretrained weights', 'vision.backbone.load_weights', _pretrained),
-    ('Choose by a validation set', 'data.splits.choose_valid', _validated),
-    ('Look at the learning curve', 'training.curves.plot_training', _learning_curve),
+    ('Choose by a validation set', 'data.splits.choose_validation', _validated),
+    ('Look at the learning curve', 'training.curves.plot_history', _learning_curve),
     ('Compare with a simpler model', 'training.train.train', _simpler),
     ('Compare with answers that need no training', 'evaluation.evaluate.examine', _no_model),
     ('Use the test set once', 'training.model_file.count_tests', _tested_once),
@@ -245,7 +245,7 @@ _checklist = (
     ('Make the probabilities believable', 'training.head.choose_temperature', _believable),
     ('Look at kinds of photos by themselves', 'evaluation.holdout.tabulate_slices', _kinds),
     ('Keep seed, photos and versions, so that it can be repeated', 'training.model_file.save_model', _repeatable),
-    ('Know what is none of the classes', 'training.open_set.fit_known', _unknowns),
+    ('Know what is none of the classes', 'training.open_set.fit_open_set', _unknowns),
     ('Compare with another model on the same photos', 'evaluation.compare.compare_answers', lambda case: (_open, 'animal-clf report MODEL OTHER')),
     ('Test on photos from elsewhere than the training photos', 'evaluation.evaluate.evaluate', lambda case: (_cannot, 'that takes photos by other people')),
 )

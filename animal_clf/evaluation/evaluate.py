@@ -15,8 +15,8 @@ from ..core.settings import DataError
 from ..vision.features import get_features
 from ..vision.imagenet import zero_shot, match_classes
 from ..data.labels import sum_groups
-from ..training.calibration import soften
-from ..training.learner import get_backbone, get_logits, Learner
+from ..training.calibration import softmax
+from ..training.learner import feature_extractor, get_logits, Learner
 from ..training.open_set import find_known
 from .compare import mcnemar_test
 from .holdout import find_leaks, slice_by_size, slice_by_source, tabulate_slices
@@ -58,37 +58,37 @@ def _count_unknown(table, metrics, known):
     index = metrics['classes'].index
     confusion = np.c_[np.array(metrics['confusion']), np.zeros(len(metrics['classes']), int)]
     for o in table[lost].itertuples(): confusion[index(o.label), index(o.answer)] -= 1; confusion[index(o.label), -1] += 1
-    return dict(n=k, n_right=int(table.right[lost].sum()), share=k/n, share_ci95=list(wilson_interval(k, n)), keep=known.keep, limit=known.limit, confusion=confusion.tolist())
+    return dict(n=k, n_right=int(table.right[lost].sum()), share=k/n, share_ci95=list(wilson_interval(k, n)), keep=known.target_recall, limit=known.threshold, confusion=confusion.tolist())
 
 def _answer(learn, test):
     "The readable ones of the `test` photos, and their logits"
     classes = list(learn.dls.vocab)
     strange = sorted(set(test.label) - set(classes))
     if strange: raise DataError(f"test photos of '{strange[0]}'", f'only classes of the model ({", ".join(classes)})', 'Remove that folder or rename it')
-    features = get_features(test.path, get_backbone(learn))
+    features = get_features(test.path, feature_extractor(learn))
     if not len(features): raise DataError(f'none of {len(test)} test photos can be read', '1 or more', 'Check the folder')
     return test[test.path.map(Path).isin(features.paths)].reset_index(drop=True), get_logits(learn, features.values)
 
 # %% ../../nbs/07_evaluation/06_evaluate.ipynb #2f6d7ab6
 def evaluate(
-    learn:Learner,          # Made by `train` or `load_model`
-    test:pd.DataFrame,      # Columns path, label, sha256: photos that the model never saw
-    trained:pd.DataFrame,   # Columns path, label, sha256: photos that it was trained on or validated with
-    groups:dict=None,       # {class: group}, where there are two levels of labels; then `metrics` has `groups` too
-    source:str|Path=None,   # Folder or table of the test photos, which may know where they came from
-    thorough:bool=True      # Do what `examine` does, too? It takes seconds per thousand photos
+    learn:Learner,        # Made by `train` or `load_model`
+    test:pd.DataFrame,    # Columns path, label, sha256: photos that the model never saw
+    trained:pd.DataFrame, # Columns path, label, sha256: photos that it was trained on or validated with
+    groups:dict=None,     # {class: group}, where there are two levels of labels; then `metrics` has `groups` too
+    source:str|Path=None, # Folder or table of the test photos, which may know where they came from
+    thorough:bool=True    # Do what `examine` does, too? It takes seconds per thousand photos
 ) -> Evaluation:
     "Test a model on held-out photos"
     classes = list(learn.dls.vocab)
     test, logits = _answer(learn, test)
-    truth, probabilities = test.label.map(classes.index).to_numpy(), soften(logits, learn.temperature)
+    truth, probabilities = test.label.map(classes.index).to_numpy(), softmax(logits, learn.temperature)
     answers = probabilities.argmax(1)
     table = pd.DataFrame(dict(path=test.path, sha256=test.sha256, label=test.label, answer=[classes[i] for i in answers], probability=probabilities.max(1),
                               label_probability=probabilities[np.arange(len(truth)), truth], right=answers == truth))
     known = find_known(learn, list(test.path))
     if known: table['known'] = [known.get(Path(o), True) for o in test.path]
     metrics = compute_metrics(probabilities, truth, classes)
-    metrics |= dict(temperature=learn.temperature, before_temperature=score_probabilities(soften(logits), truth))
+    metrics |= dict(temperature=learn.temperature, before_temperature=score_probabilities(softmax(logits), truth))
     if known: metrics['unknown'] = _count_unknown(table, metrics, learn.known)
     if groups: metrics['groups'] = _group_metrics(probabilities, test.label, classes, groups)
     result = Evaluation(metrics, table, probabilities, find_leaks(test, trained)[0], tabulate_slices(answers == truth, {}))
@@ -112,14 +112,14 @@ def _imagenet(answers, classes):
 
 # %% ../../nbs/07_evaluation/06_evaluate.ipynb #a6e0b13b
 def examine(
-    result:Evaluation,     # From `evaluate`
-    learn:Learner,         # The model
-    trained:pd.DataFrame,  # Columns path, label, sha256: photos that it was trained on or validated with
-    groups:dict=None,      # {class: group}
-    source:str|Path=None   # Folder or table of the test photos
+    result:Evaluation,    # From `evaluate`
+    learn:Learner,        # The model
+    trained:pd.DataFrame, # Columns path, label, sha256: photos that it was trained on or validated with
+    groups:dict=None,     # {class: group}
+    source:str|Path=None  # Folder or table of the test photos
 ) -> Evaluation: # With `leaks` by picture, `slices`, and `baselines` among its metrics
     "Look for reasons to doubt a result: leaks, answers that need no training, kinds of photos it does worse on"
-    answers, classes, backbone = result.answers, result.metrics['classes'], get_backbone(learn, mirror=False)   # training photos are in the cache, mirror images of them may not be
+    answers, classes, backbone = result.answers, result.metrics['classes'], feature_extractor(learn, mirror=False)   # training photos are in the cache, mirror images of them may not be
     baselines = dict(biggest_class=_biggest_class(answers, trained), imagenet=_imagenet(answers, classes))
     leaks, n_looked_at = find_leaks(answers, trained, backbone)
     kinds = {'size': slice_by_size(answers.path, backbone.px)}

@@ -19,7 +19,7 @@ from ..core.images import open_photo, photo_grid, show_photo, show_reason
 from ..core.settings import PhotoError, SettingsError
 from ..vision.engines import fit_pixels
 from ..vision.features import nearest_neighbors, get_features
-from ..training.learner import get_backbone, get_probabilities, last_layer, Learner
+from ..training.learner import feature_extractor, get_probabilities, last_layer, Learner
 
 # %% ../../nbs/07_evaluation/05_explain.ipynb #c1823521
 @dataclass
@@ -75,15 +75,15 @@ def _check_class(classes, name):
 
 # %% ../../nbs/07_evaluation/05_explain.ipynb #98c4af0b
 def compute_gradcam(
-    learn:Learner,      # Made by `create_learner` or `load_model`, on a convolutional network
+    learn:Learner,              # Made by `animal_learner` or `load_model`, on a convolutional network
     photo:str|Path|Image.Image, # A photo, as a file or upright in RGB
-    class_name:str=None # The class to explain; default: the model's answer
+    class_name:str=None         # The class to explain; default: the model's answer
 ) -> GradCam:
     "Where in a photo the model finds what speaks for a class"
     classes = list(learn.dls.vocab)
     if class_name is not None: _check_class(classes, class_name)
     with torch.inference_mode(False), torch.enable_grad(), _evaluating(learn.model):   # whatever the caller has switched off
-        backbone = get_backbone(learn)
+        backbone = feature_extractor(learn)
         photo = photo if isinstance(photo, Image.Image) else open_photo(photo, 2*backbone.px)
         photo = Image.fromarray(fit_pixels(photo, backbone.px, backbone.method))
         maps, features, logits = _look(learn, _to_input(photo, backbone, next(learn.model.parameters()).device))
@@ -100,7 +100,7 @@ def _show_heat(ax, cam):
 
 # %% ../../nbs/07_evaluation/05_explain.ipynb #5b40d3ec
 def plot_gradcam(
-    learn:Learner,     # Made by `create_learner` or `load_model`, on a convolutional network
+    learn:Learner,     # Made by `animal_learner` or `load_model`, on a convolutional network
     paths:list,        # Photos, 1 or more
     classes:list=None, # The class to explain in each photo; default: the model's answer to it
     columns:int=4      # Photos in a row, 1 or more
@@ -129,7 +129,7 @@ def paint_heat(
 
 # %% ../../nbs/07_evaluation/05_explain.ipynb #baf72135
 def find_similar(
-    learn:Learner,       # Made by `create_learner` or `load_model`
+    learn:Learner,       # Made by `animal_learner` or `load_model`
     queries:list,        # Photos whose like to find
     photos:pd.DataFrame, # Columns path, label: where to look, such as the training photos
     k:int=3              # Photos for each query, 1 to as many as there are
@@ -137,7 +137,7 @@ def find_similar(
     "The photos most alike to each query, by the model's features"
     if not 1 <= k <= len(photos): raise SettingsError(f'k = {k} photos', f'1 to {len(photos)}, as many as there are', 'Change `k`')
     with _evaluating(learn.model):
-        backbone = get_backbone(learn, mirror=False)   # those of the training photos are in the cache; of their mirror images they may not be
+        backbone = feature_extractor(learn, mirror=False)   # those of the training photos are in the cache; of their mirror images they may not be
         asked, known = get_features(queries, backbone), get_features(photos.path, backbone)
     queries, photos = [o for o in queries if Path(o) in asked.paths], photos[photos.path.map(Path).isin(known.paths)]
     rows, similarities = nearest_neighbors(known.values, asked.values, k) if queries else (np.zeros((0, k), int), np.zeros((0, k)))

@@ -18,8 +18,8 @@ from ..core.images import image_url, open_photo, thumbnail_url
 from ..core.settings import PhotoError, SettingsError
 from ..vision.features import find_labels, get_features
 from ..vision.tsne import class_medoids, describe_sample, project_photos, plot_tsne
-from ..training.curves import plot_training
-from ..training.learner import get_backbone, Learner
+from ..training.curves import plot_history
+from ..training.learner import feature_extractor, Learner
 from .checks import Case, fill_checklist, find_warnings
 from .evaluate import Evaluation
 from .explain import compute_gradcam, find_similar, paint_heat
@@ -43,7 +43,7 @@ def draw_tsne(
     seed:int=42            # Start of the random choices
 ) -> bytes: # PNG
     "A t-SNE picture of photos by the model's features"
-    features = get_features(photos.path, get_backbone(learn, mirror=False))
+    features = get_features(photos.path, feature_extractor(learn, mirror=False))
     rows, points = project_photos(features.values, seed=seed)
     paths, wrong = [features.paths[i] for i in rows], {Path(o) for o in wrong}
     labels = find_labels(paths, photos)
@@ -51,18 +51,18 @@ def draw_tsne(
 
 # %% ../../nbs/07_evaluation/09_report.ipynb #b55aa7fe
 def draw_pictures(
-    result:Evaluation,         # From `evaluate`
-    learn:Learner,             # The model
-    photos:pd.DataFrame=None,  # Columns path, label: photos for the t-SNE picture; none: no such picture
-    log:pd.DataFrame=None,     # A row per epoch, for the learning curve; none or no epochs: no such picture
-    best_epoch:int=None        # The one that was kept
+    result:Evaluation,        # From `evaluate`
+    learn:Learner,            # The model
+    photos:pd.DataFrame=None, # Columns path, label: photos for the t-SNE picture; none: no such picture
+    log:pd.DataFrame=None,    # A row per epoch, for the learning curve; none or no epochs: no such picture
+    best_epoch:int=None       # The one that was kept
 ) -> dict: # {file name: PNG bytes}
     "The report's plots"
     m = result.metrics
     pictures = {'confusion.png': take_png(plot_confusion, m), 'confusion_shares.png': take_png(plot_confusion, m, show='shares'),
                 'reliability.png': take_png(plot_reliability, result), 'curves.png': take_png(plot_curves, result, dpi=90)}
     if 'groups' in m: pictures['groups.png'] = take_png(plot_confusion, m['groups'])
-    if log is not None and 'train_loss' in log and len(log) > 1: pictures['training.png'] = take_png(plot_training, log, best_epoch)
+    if log is not None and 'train_loss' in log and len(log) > 1: pictures['training.png'] = take_png(plot_history, log, best_epoch)
     if photos is not None and len(photos) >= 4: pictures['tsne.png'] = draw_tsne(learn, photos, set(result.answers.path[~result.answers.right]))
     return pictures
 

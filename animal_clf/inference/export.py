@@ -18,8 +18,8 @@ from ..core.files import atomic_write
 from ..core.settings import DataError, SettingsError
 from ..vision.engines import to_onnx
 from ..data.block import make_dls
-from ..data.splits import Data
-from ..training.learner import get_backbone, last_layer, Learner
+from ..data.splits import Photos
+from ..training.learner import feature_extractor, last_layer, Learner
 from ..training.model_file import load_model
 from .fused import AnswerNetwork
 
@@ -37,7 +37,7 @@ def _check_classes(data, classes):
 
 def _put_photos(learn, data, batch_size, num_workers):
     "Give `learn` the training and validation photos of `data`"
-    backbone = get_backbone(learn)
+    backbone = feature_extractor(learn)
     dls = make_dls(data, backbone.px, backbone.method, batch_size=batch_size, num_workers=num_workers)
     dls.add_tfms([Normalize.from_stats(backbone.mean, backbone.std, cuda=dls.device.type == 'cuda')], 'after_batch')
     learn.dls = dls
@@ -45,7 +45,7 @@ def _put_photos(learn, data, batch_size, num_workers):
 # %% ../../nbs/08_inference/05_export.ipynb #5fea13db
 def to_fastai(
     folder:str|Path,     # A model folder
-    data:Data=None,      # Photos to go on with, from `read_data`; without them `dls` is empty, and `predict` and `test_dl` work all the same
+    data:Photos=None,    # Photos to go on with, from `read_photos`; without them `dls` is empty, and `predict` and `test_dl` work all the same
     batch_size:int=32,   # Photos per step, 1 or more
     num_workers:int=None # Processes that decode; default: fastai's, one per core
 ) -> Learner: # Open to training, all of it
@@ -65,9 +65,9 @@ Outputs: probabilities of the classes, and score, if there is one: below limit a
 
 def _notes(learn, network, names):
     "What a program must know to use the file: {name: JSON}"
-    backbone = get_backbone(learn)
+    backbone = feature_extractor(learn)
     notes = dict(classes=list(learn.dls.vocab), inputs=[dict(name=o, px=px, method=method) for o,(px,method) in zip(names, network.inputs)], px=backbone.px, method=backbone.method,
-                 mean=list(backbone.mean), std=list(backbone.std), temperature=learn.temperature, mirror=learn.mirror, limit=learn.known.limit if learn.known else None, animal_clf=animal_clf.__version__)
+                 mean=list(backbone.mean), std=list(backbone.std), temperature=learn.temperature, mirror=learn.mirror, limit=learn.known.threshold if learn.known else None, animal_clf=animal_clf.__version__)
     return {k: json.dumps(v, ensure_ascii=False) for k,v in notes.items()}
 
 def _check_onnx_name(file):

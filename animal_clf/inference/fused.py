@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.functional import linear
 
 from ..vision.imagenet import load_imagenet
-from ..training.learner import get_backbone, last_layer, Learner
+from ..training.learner import feature_extractor, last_layer, Learner
 
 # %% ../../nbs/08_inference/01_fused.ipynb #8dfbb819
 class FeatureNetwork(nn.Module):
@@ -22,7 +22,7 @@ class FeatureNetwork(nn.Module):
         learn:Learner # Made by `train` or `load_model`
     ):
         super().__init__()
-        own, self.mirror, self.knows = get_backbone(learn, mirror=False), learn.mirror, learn.known is not None
+        own, self.mirror, self.knows = feature_extractor(learn, mirror=False), learn.mirror, learn.known is not None
         offline = load_imagenet()[0] if self.knows else None
         self.prints = [o.fingerprint() for o in (own, offline) if o]
         self.shares = self.knows and len(set(self.prints)) == 1

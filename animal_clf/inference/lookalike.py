@@ -16,14 +16,14 @@ from ..core.settings import DataError, ModelFileError, SettingsError
 from ..vision.engines import choose_engine
 from ..vision.features import find_labels, nearest_neighbors, get_features, plot_similar
 from ..vision.imagenet import get_imagenet_probabilities, match_classes
-from ..training.learner import get_backbone, get_probabilities, Learner
-from ..training.open_set import score_known
+from ..training.learner import feature_extractor, get_probabilities, Learner
+from ..training.open_set import known_score
 
 # %% ../../nbs/08_inference/04_lookalike.ipynb #5397c12c
 def _see(learn, paths):
     "(readable paths, features, ImageNet's probabilities, {path: reason}); nothing is kept"
     engine = choose_engine(len(paths))
-    features = get_features(paths, get_backbone(learn), engine, keep=False)
+    features = get_features(paths, feature_extractor(learn), engine, keep=False)
     imagenet = get_imagenet_probabilities(features.paths, engine, keep=False)
     return features.paths, features.values, imagenet.values, {o['path']: o['reason'] for o in features.skipped}
 
@@ -33,10 +33,10 @@ def _unanswered(path, error):
 # %% ../../nbs/08_inference/04_lookalike.ipynb #73a3cd5f
 def _point(near, values, kin, least=3):
     "(directions (N, D), from the middle of what each was taken); `kin` (N,) are of one kind"
-    directions, seen_from = near.point(values), np.full(len(values), 'classes', object)
+    directions, seen_from = near.center_and_normalize(values), np.full(len(values), 'classes', object)
     distinct = np.unique(values[kin], axis=0)   # of copies, one counts
     if len(distinct) >= least:
-        directions[kin] = near.point(values[kin], distinct.mean(axis=0))
+        directions[kin] = near.center_and_normalize(values[kin], distinct.mean(axis=0))
         seen_from[kin] = 'own kind'
     return directions, seen_from
 
@@ -49,14 +49,14 @@ class Pointed:
     directions:np.ndarray # float32 (M, D), seen from the middle of the classes
 
 def point_photos(
-    learn:Learner,            # Made by `train` or `load_model`
-    photos:pd.DataFrame=None  # Columns path, label: training photos; those that are gone are left out
+    learn:Learner,           # Made by `train` or `load_model`
+    photos:pd.DataFrame=None # Columns path, label: training photos; those that are gone are left out
 ) -> Pointed:
     "The directions in which training photos lie; from the cache, if they are there"
     photos = pd.DataFrame(dict(path=[], label=[])) if photos is None else photos
     there = photos[np.array([Path(o).is_file() for o in photos.path], bool)]
-    trained = get_features(there.path, get_backbone(learn, mirror=False))
-    directions = learn.nearness.point(trained.values) if len(trained) else trained.values
+    trained = get_features(there.path, feature_extractor(learn, mirror=False))
+    directions = learn.nearness.center_and_normalize(trained.values) if len(trained) else trained.values
     return Pointed(np.array([str(o) for o in trained.paths], object), np.array(find_labels(trained.paths, there), object), directions)
 
 # %% ../../nbs/08_inference/04_lookalike.ipynb #d4256fda
@@ -85,24 +85,24 @@ def _compare(learn, values, directions, names, trained, k):
     "The softmax and the nearest among the classes `names`, for each photo"
     if not names or not len(values): return [dict(softmax=None, nearest=[], similar=[]) for _ in values]
     columns = [list(learn.dls.vocab).index(o) for o in names]
-    softmax, cosines = get_probabilities(learn, values)[:, columns], learn.nearness.compare(directions)[:, columns]
+    softmax, cosines = get_probabilities(learn, values)[:, columns], learn.nearness.cosine_similarity(directions)[:, columns]
     fitting = np.isin(trained.labels, names)
     similar = _find_similar(directions, Pointed(trained.paths[fitting], trained.labels[fitting], trained.directions[fitting]), k)
-    return [dict(softmax=_rank(names, p)[0], nearest=_rank(names, *o), similar=alike) for p,*o,alike in zip(softmax, learn.nearness.to_shares(cosines), cosines, similar)]
+    return [dict(softmax=_rank(names, p)[0], nearest=_rank(names, *o), similar=alike) for p,*o,alike in zip(softmax, learn.nearness.similarity_softmax(cosines), cosines, similar)]
 
 # %% ../../nbs/08_inference/04_lookalike.ipynb #58e9d2cd
 def compare_features(
-    learn:Learner,        # Made by `train` or `load_model`
-    values:np.ndarray,    # float32 (N, D) features of photos of anything
-    imagenet:np.ndarray,  # float32 (N, 1000) probabilities of ImageNet's head for the same photos
-    trained:Pointed,      # From `point_photos`: training photos to show beside each
-    k:int=3,              # So many of them, 1 or more
-    one_kind:bool=False,  # As for `find_lookalikes`
-    primates:bool=False   # As for `find_lookalikes`
+    learn:Learner,       # Made by `train` or `load_model`
+    values:np.ndarray,   # float32 (N, D) features of photos of anything
+    imagenet:np.ndarray, # float32 (N, 1000) probabilities of ImageNet's head for the same photos
+    trained:Pointed,     # From `point_photos`: training photos to show beside each
+    k:int=3,             # So many of them, 1 or more
+    one_kind:bool=False, # As for `find_lookalikes`
+    primates:bool=False  # As for `find_lookalikes`
 ) -> list: # Dicts {known, score, softmax, seen_from, nearest, similar} as from `find_lookalikes`
     "As `find_lookalikes`, for photos that a network has looked at already"
     _check_asked(learn, k)
-    classes, scores, known = list(learn.dls.vocab), score_known(imagenet, learn.known.profiles), learn.known.holds(imagenet)
+    classes, scores, known = list(learn.dls.vocab), known_score(imagenet, learn.known.profiles), learn.known.is_known(imagenet)
     kin, left_out = ~known | one_kind, () if primates else find_primates(learn)
     directions, seen_from = _point(learn.nearness, values, kin)
     answers = [dict(known=bool(o), score=float(score), seen_from=start) for o,score,start in zip(known, scores, seen_from)]

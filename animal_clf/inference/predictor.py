@@ -20,8 +20,8 @@ from PIL import Image
 from ..core.settings import SettingsError
 from ..vision.engines import choose_engine, create_engine, decode_batches, fastest_engine, fit_pixels, has_cuda
 from ..vision.imagenet import zero_shot_animals, no_animal
-from ..training.calibration import soften
-from ..training.open_set import score_known
+from ..training.calibration import softmax
+from ..training.open_set import known_score
 
 # %% ../../nbs/08_inference/02_predictor.ipynb #2517849b
 @dataclass
@@ -99,9 +99,9 @@ class Predictor:
         features = found[0] if known else found
         p = get_probabilities(self.learn, features)
         if not known: return Seen(p, None, features, None, None)
-        imagenet = soften(found[1])
-        score = score_known(imagenet, known.profiles)
-        return Seen(p, score >= known.limit, features, imagenet, score)
+        imagenet = softmax(found[1])
+        score = known_score(imagenet, known.profiles)
+        return Seen(p, score >= known.threshold, features, imagenet, score)
 
     def look(self,
         *pixels:np.ndarray # uint8 (N, px, px, 3), one for each of the network's views; N 1 or more
@@ -156,7 +156,7 @@ class Predictor:
         "Changes whenever the answers would, but for rounding"
         from animal_clf.training.learner import last_layer
         known, last = self.learn.known, last_layer(self.learn)
-        what = (self.classes, self.network.fingerprint(), self.learn.temperature, known and known.limit, self.precision == 'fp32')
+        what = (self.classes, self.network.fingerprint(), self.learn.temperature, known and known.threshold, self.precision == 'fp32')
         tables = [*(o.detach().cpu().numpy() for o in (last.weight, last.bias)), *([known.profiles] if known else [])]
         return sha256(repr(what).encode() + b''.join(o.tobytes() for o in tables)).hexdigest()[:16]
 

@@ -17,24 +17,24 @@ from ..core.settings import DataError, default_arch, SettingsError, TrainingErro
 from ..vision.backbone import get_arch
 from ..vision.features import find_labels, get_features
 from ..data.block import make_dls
-from ..data.labels import describe_counts, warn_imbalance, weigh_classes
-from ..data.splits import check_splits, Data
-from .callbacks import copy_state, count_mistakes, rank_row
-from .checkpoint import check_about, load_checkpoint
-from .distributed import alone, is_main, main_first
-from .head import choose_mirror, choose_temperature, fit_head, score_valid
-from .learner import create_learner, get_backbone
-from .loop import check_budget, Run, train_network
+from ..data.labels import describe_counts, warn_imbalance, class_weights
+from ..data.splits import check_splits, Photos
+from .callbacks import copy_state, error_share, ranking_key
+from .checkpoint import check_config, load_checkpoint
+from .distributed import single_process, is_main, main_first
+from .head import choose_flip_tta, choose_temperature, fit_head, score_valid
+from .learner import animal_learner, feature_extractor
+from .loop import check_budget, RunConfig, train_network
 from .model_file import save_model, Trained
-from .open_set import fit_known, fit_nearness
+from .open_set import fit_open_set, fit_centroids
 from .recipes import get_recipe, Recipe
 
 # %% ../../nbs/06_training/13_train.ipynb #9e1132e7
 def check_training(
-    recipe:str|Recipe,  # One of `recipes`, or one of your own
-    arch:str,           # timm name
-    epochs:int=None,    # 0 or more, as the recipe allows; default: the recipe's
-    budget:float=None   # Seconds, above 0
+    recipe:str|Recipe, # One of `recipes`, or one of your own
+    arch:str,          # timm name
+    epochs:int=None,   # 0 or more, as the recipe allows; default: the recipe's
+    budget:float=None  # Seconds, above 0
 ):
     "Raise `SettingsError` for options that can't be used; run before anything is downloaded or trained"
     if epochs is not None and epochs < 1: raise SettingsError(f'epochs = {epochs}', '1 or more', 'Change `epochs`')
@@ -43,7 +43,7 @@ def check_training(
     get_arch(arch)
 
 def check_photos_to_train(
-    data:Data # Photos with their splits
+    data:Photos # Photos with their splits
 ):
     "Raise `DataError` for photos that no training can come of"
     check_splits(data.photos, data.source)
@@ -51,7 +51,7 @@ def check_photos_to_train(
     if len(data.classes) > n: raise DataError(f'{len(data.classes)} classes and {n} training photos in `{data.source}`', 'at least one of each class, better fifty', 'Add photos, or merge classes')
 
 # %% ../../nbs/06_training/13_train.ipynb #86ad836e
-def _about(data, recipe, arch, seed, batch_size):
+def _config(data, recipe, arch, seed, batch_size):
     "What a checkpoint must be the same in, as JSON would give it back"
     what = {f'recipe {k}': v for k,v in asdict(recipe).items() if k != 'name'}
     return json.loads(json.dumps(dict(arch=arch, classes=list(data.classes), recipe=recipe.name, seed=seed, batch_size=batch_size, **what, photos=data.fingerprint())))
@@ -64,7 +64,7 @@ def _what_is_run(recipe, epochs, budget):
 def _create(data, recipe, arch, seed, batch_size, run):
     "The learner of a recipe, untrained"
     dls = make_dls(data, get_arch(arch).px, augment=recipe.augment, batch_size=batch_size, seed=seed, num_workers=run.num_workers, balance=recipe.balance)
-    learn = create_learner(dls, arch, recipe.pretrained, recipe.head, seed, weigh_classes(data) if recipe.balance == 'loss' else None)
+    learn = animal_learner(dls, arch, recipe.pretrained, recipe.head, seed, class_weights(data) if recipe.balance == 'loss' else None)
     if recipe.balance != 'none': learn.metrics += BalancedAccuracy()
     return learn
 
@@ -73,25 +73,25 @@ def _finish(learn, data, recipe):
     "What is fitted once the network stands: how sure it is, what it knows, and where its classes lie"
     train, valid, classes = data.split('train'), data.split('valid'), list(learn.dls.vocab)
     choose_temperature(learn, data)
-    learn.known = fit_known(train, valid, classes, recipe.keep_known)
-    learn.nearness = fit_nearness(*_see(train, get_backbone(learn, mirror=False)), *_see(valid, get_backbone(learn)), classes)   # mirror images of training photos have not been looked at
+    learn.known = fit_open_set(train, valid, classes, recipe.keep_known)
+    learn.nearness = fit_centroids(*_features_and_labels(train, feature_extractor(learn, mirror=False)), *_features_and_labels(valid, feature_extractor(learn)), classes)   # mirror images of training photos have not been looked at
 
-def _see(photos, backbone):
+def _features_and_labels(photos, backbone):
     "Features of the readable ones of `photos`, and their labels"
     features = get_features(photos.path, backbone)
     return features.values, find_labels(features.paths, photos)
 
 def _fit_head(learn, data, recipe, seed, run):
     "Fit the head and choose whether to look at mirror images; the log, and how good it is"
-    with main_first(), alone():   # of several processes the main one computes the features, the others find them in the cache
+    with main_first(), single_process():   # of several processes the main one computes the features, the others find them in the cache
         log = fit_head(learn, data, recipe.head_epochs, recipe.balance, seed)
-        found = choose_mirror(learn, data, recipe.balance)
+        found = choose_flip_tta(learn, data, recipe.balance)
         _finish(learn, data, recipe)
     run.tell('head', f"validation accuracy {1-found['error_rate']:.1%}" + (', each photo seen with its mirror image' if learn.mirror else ''))
     return log, found
 
 # %% ../../nbs/06_training/13_train.ipynb #7e8b0637
-def _halfway(one, other):
+def _average_weights(one, other):
     "The mean of two states of a model; what is not a fraction (a count of batches) is that of `other`"
     return {k: (one[k] + v)/2 if v.is_floating_point() else v for k,v in other.items()}
 
@@ -99,17 +99,17 @@ def _halfway(one, other):
 def _keep_best(learn, data, recipe, head):
     "Compare head, whole network and halfway, and keep the best: what was compared"
     tuned = copy_state(learn.model)
-    states = {'whole network': tuned, 'halfway': _halfway(head['state'], tuned)}
+    states = {'whole network': tuned, 'halfway': _average_weights(head['state'], tuned)}
     learn.mirror, rows = False, [dict(candidate='head', **head['found'])]
-    with main_first(), alone():
+    with main_first(), single_process():
         for name,state in states.items():
             learn.model.load_state_dict(state)
             rows.append(dict(candidate=name, **score_valid(learn, data, balance=recipe.balance)))
-        no_worse = [o for o in rows if count_mistakes(o) <= count_mistakes(rows[0])]
-        best = min(no_worse, key=rank_row)
+        no_worse = [o for o in rows if error_share(o) <= error_share(rows[0])]
+        best = min(no_worse, key=ranking_key)
         learn.model.load_state_dict(head['state'] if best is rows[0] else states[best['candidate']])
         if best is rows[0]: learn.mirror = head['mirror']
-        else: best.update(choose_mirror(learn, data, recipe.balance))
+        else: best.update(choose_flip_tta(learn, data, recipe.balance))
     return [dict(o, kept=o is best) for o in rows]
 
 def _tell_choice(choices, run):
@@ -121,21 +121,21 @@ def _tell_choice(choices, run):
 
 # %% ../../nbs/06_training/13_train.ipynb #cc2c7082
 def train(
-    data:Data,                  # Photos with their splits; the test set is not looked at
-    recipe:str|Recipe='auto',   # One of `recipes`, or one of your own
-    arch:str=default_arch,      # timm name
-    epochs:int=None,            # Epochs of the whole network, 1 or more; default: the recipe's
-    seed:int=42,                # Start of every random choice
-    batch_size:int=32,          # Photos per training step, 1 or more
-    budget:float=None,          # Seconds for all of the training, above 0; default: no limit
-    run:Run=Run()               # Where the checkpoint goes, in which precision, who is told
+    data:Photos,              # Photos with their splits; the test set is not looked at
+    recipe:str|Recipe='auto', # One of `recipes`, or one of your own
+    arch:str=default_arch,    # timm name
+    epochs:int=None,          # Epochs of the whole network, 1 or more; default: the recipe's
+    seed:int=42,              # Start of every random choice
+    batch_size:int=32,        # Photos per training step, 1 or more
+    budget:float=None,        # Seconds for all of the training, above 0; default: no limit
+    run:RunConfig=RunConfig() # Where the checkpoint goes, in which precision, who is told
 ) -> Trained:
     "Train a classifier on `data` by one of the `recipes`"
     check_training(recipe, arch, epochs, budget)
     check_photos_to_train(data)
     watch, recipe = Stopwatch(), _what_is_run(recipe, epochs, budget)
-    about = _about(data, recipe, arch, seed, batch_size)
-    if file := run.checkpoint(): check_about(load_checkpoint(file).course, about, file)
+    config = _config(data, recipe, arch, seed, batch_size)
+    if file := run.checkpoint(): check_config(load_checkpoint(file).train_state, config, file)
     learn = _create(data, recipe, arch, seed, batch_size, run)
     run.tell('classes', describe_counts(data))
     if warning := warn_imbalance(data): run.tell('note', warning)
@@ -145,28 +145,28 @@ def train(
             log, found = _fit_head(learn, data, recipe, seed, run)
             trained = replace(trained, log=pd.DataFrame(log), valid=found, best_epoch=0)
     if not recipe.epochs: return trained
-    return _train_all(trained, data, recipe, about, run, budget and max(1., budget - watch.timings['head']))
+    return _train_all(trained, data, recipe, config, run, budget and max(1., budget - watch.timings['head']))
 
 # %% ../../nbs/06_training/13_train.ipynb #38a4014c
-def _train_all(trained, data, recipe, about, run, budget):
+def _train_all(trained, data, recipe, config, run, budget):
     "Train the whole network from where `trained` stands, and keep what is best on the validation set"
     learn, head = trained.learn, None
     if recipe.fit_head:
         head = dict(found=trained.valid, mirror=learn.mirror, state=copy_state(learn.model))
         if run.folder and is_main() and not run.checkpoint(): save_model(replace(trained, recipe='head'), data, run.folder)   # something good is there, whatever happens now
-    try: course = train_network(learn, recipe, about, trained.seed, run, budget)
+    try: train_state = train_network(learn, recipe, config, trained.seed, run, budget)
     except TrainingError as e:
         if head is None: raise
         learn.model.load_state_dict(head['state'])
         run.tell('note', f'{e.found}: the head is kept')
         return trained
-    trained = replace(trained, log=pd.DataFrame(course.rows), best_epoch=course.kept)
+    trained = replace(trained, log=pd.DataFrame(train_state.rows), best_epoch=train_state.kept)
     if head is None:
-        with main_first(), alone():
+        with main_first(), single_process():
             _finish(learn, data, recipe)
             return replace(trained, valid=score_valid(learn, data, balance=recipe.balance))
     choices = _keep_best(learn, data, recipe, head)
     _tell_choice(choices, run)
-    with main_first(), alone(): _finish(learn, data, recipe)
+    with main_first(), single_process(): _finish(learn, data, recipe)
     won = next(o for o in choices if o['kept'])
     return replace(trained, valid=won, best_epoch=0 if won is choices[0] else trained.best_epoch, choices=choices)
