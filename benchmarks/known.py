@@ -32,7 +32,7 @@ from animal_clf.vision.features import get_features
 from animal_clf.vision.imagenet import compute_animal_odds, get_imagenet_probabilities
 from animal_clf.training.open_set import class_means, choose_threshold, known_score
 from animal_clf.learner import load_model, save_model, train
-from animal_clf.inference.lookalike import find_lookalikes, find_primates, measure_spread
+from animal_clf.inference.lookalike import find_lookalikes, find_primates, answer_entropy
 from animal_clf.training.open_set import fit_centroids
 from animal_clf.inference.predictor import predict_photos
 
@@ -101,10 +101,10 @@ def compare(folder, n):
 
 def ask(learn, photos, one_kind):
     "How many are not known, and how the answers of those are spread"
-    rows = [o for o in find_lookalikes(learn, photos, one_kind=one_kind) if not o['error']]
+    rows = [o for o in find_lookalikes(learn, photos, same_kind=one_kind) if not o['error']]
     row = dict(photos=len(rows), not_known=sum(not o['known'] for o in rows))
     for name,answers in (('softmax', [o['softmax'][0] for o in rows]), ('nearest', [o['nearest'][0][0] for o in rows])):
-        spread = measure_spread(answers)
+        spread = answer_entropy(answers)
         row |= {f'{name}_top': spread['top'], f'{name}_share': round(spread['share'], 3), f'{name}_bits': round(spread['entropy'], 2)}
     return row
 
@@ -136,7 +136,7 @@ def compare_nearness(data, kinds, left_out):
             values = get_features(photos, backbone).values
             for start,middle in dict(classes=None, own=values.mean(0)).items():
                 cosines = np.where(np.isin(classes, left_out), -1, likeness(near.center_and_normalize(values, middle)))
-                spread = measure_spread([classes[i] for i in cosines.argmax(1)])
+                spread = answer_entropy([classes[i] for i in cosines.argmax(1)])
                 row |= {f'{kind}_from_{start}': f"{spread['share']:.2f} {spread['top']}, {spread['entropy']:.2f} bits"}
         rows.append(row)
     return pd.DataFrame(rows)

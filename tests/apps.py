@@ -9,7 +9,7 @@ from PIL import Image
 from animal_clf.app.server import _listen, create_app, create_server
 from animal_clf.core.settings import offline_arch
 from animal_clf.data.splits import read_photos
-from animal_clf.app.service import Desk
+from animal_clf.app.service import InferenceService
 from animal_clf.learner import save_model, train
 from animal_clf.training.recipes import get_recipe
 from animal_clf.synthetic.animals import draw_animal, draw_animals
@@ -24,14 +24,14 @@ def make_model(folder, cache, classes=('fox', 'gorilla', 'seal', 'zebra'), n=20)
 
 @contextmanager
 def running(model, limits=None, room=None, host='127.0.0.1', **options):
-    "The app for an `AppModel`, while the block runs; gives its `Desk`, with its `port`"
-    desk = Desk(model, **{k: v for k,v in dict(limits=limits, room=room).items() if v})
+    "The app for an `AppModel`, while the block runs; gives its `InferenceService`, with its `port`"
+    service = InferenceService(model, **{k: v for k,v in dict(limits=limits, room=room).items() if v})
     with _listen(host, 0) as listener:
-        server, desk.port = create_server(create_app(desk, host), log_level='critical', **options), listener.getsockname()[1]
+        server, service.port = create_server(create_app(service, host), log_level='critical', **options), listener.getsockname()[1]
         thread = threading.Thread(target=server.run, kwargs=dict(sockets=[listener]), daemon=True)
         thread.start()
         while not server.started: time.sleep(.01)
-        try: yield desk
+        try: yield service
         finally:
             server.should_exit = True
             thread.join(20)

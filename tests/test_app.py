@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from animal_clf.app.security import _host_of, _hosts, _same_host
-from animal_clf.app.batching import Room
+from animal_clf.app.security import _host_of, allowed_hosts, normalize_host
+from animal_clf.app.batching import Capacity
 from animal_clf.app.service import load_app_model
 from animal_clf.synthetic.people import draw_person
 from animal_clf.inference.predictor import Predictor
@@ -28,7 +28,7 @@ def model(folder, cache):
 
 @pytest.fixture(scope='module')
 def app(model):
-    with running(model, UploadLimits(photo_bytes=2_000_000, photos=5)) as desk: yield desk
+    with running(model, UploadLimits(photo_bytes=2_000_000, photos=5)) as service: yield service
 
 @pytest.fixture(scope='module')
 def photos(tmp_path_factory):
@@ -185,10 +185,10 @@ def test_what_is_too_much_is_told_before_it_is_sent(page, photos, tmp_path):
     assert said(page) == '6 photos are too many at once; up to 5 are answered.' and not all_of(page, 'article')
 
 def test_a_full_room_is_waited_for(page, app, photos):
-    app.room.n_photos += app.room.photos
+    app.capacity.n_photos += app.capacity.photos
     choose(page, photos['fox.jpg'])
     until(lambda: 'Others are being answered' in said(page))
-    app.room.n_photos -= app.room.photos
+    app.capacity.n_photos -= app.capacity.photos
     assert verdicts(page, 1)[0].startswith('fox')
 
 def test_nothing_comes_from_elsewhere(page, app, photos):
@@ -203,8 +203,8 @@ def test_a_class_may_be_called_anything(browser, folder, cache, photos, tmp_path
     bad = Path(shutil.copytree(folder, tmp_path/'bad'))
     info = read(bad/'model.json')
     (bad/'model.json').write_text(json.dumps(info | dict(classes=[nasty if o == 'fox' else o for o in info['classes']])))
-    with running(load_app_model(bad)) as desk:
-        browser.get(f'http://127.0.0.1:{desk.port}/')
+    with running(load_app_model(bad)) as service:
+        browser.get(f'http://127.0.0.1:{service.port}/')
         choose(browser, photos['fox.jpg'])
         assert verdicts(browser, 1)[0].startswith(nasty) and browser.title == 'Which animal is it?'
         browser.find_element('css selector', '.why button').click()
@@ -243,8 +243,8 @@ def test_who_is_asked_for_by_another_name(app, model):
     for host in ('127.0.0.1', f'localhost:{app.port}', f'127.0.0.1:{app.port}', 'LOCALHOST', '[::1]:80'): assert talk(app.port, request('GET', '/health', host=host))[0] == 200
     for host in ('evil.example', '127.0.0.1.evil.example', '0.0.0.0', '', '127.0.0.1@evil.example', 'localhost.'): assert talk(app.port, request('GET', '/health', host=host))[0] == 400
     for host,asked in (('127.0.0.2', '127.0.0.2:80'), ('0:0:0:0:0:0:0:1', '[::1]:80'), ('LOCALHOST', 'LocalHost')):
-        assert [_host_of(dict(host=o)) in _hosts(_same_host(host)) for o in (asked, 'evil.example')] == [True, False]
-    with running(model, host='0.0.0.0') as desk: assert talk(desk.port, request('GET', '/health', host='photos.example'))[0] == 200
+        assert [_host_of(dict(host=o)) in allowed_hosts(normalize_host(host)) for o in (asked, 'evil.example')] == [True, False]
+    with running(model, host='0.0.0.0') as service: assert talk(service.port, request('GET', '/health', host='photos.example'))[0] == 200
 
 def test_own_pages_may_post(app):
     own = f'http://127.0.0.1:{app.port}'
@@ -258,19 +258,19 @@ def test_training_photos_that_are_gone(folder, cache, tmp_path, monkeypatch):
     (gone/'photos.csv').write_text((gone/'photos.csv').read_text().replace('/drawn/', '/moved/'))
     for change in (lambda: None, (gone/'photos.csv').unlink):
         change()
-        with running(load_app_model(gone)) as desk:
-            html = talk(desk.port, post(('fox.jpg', animal()), path='/', fields=[('explain', b'on')]))[2].decode()
+        with running(load_app_model(gone)) as service:
+            html = talk(service.port, post(('fox.jpg', animal()), path='/', fields=[('explain', b'on')]))[2].decode()
             assert 'no longer where they were' in html and 'class="verdict">fox' in html and 'class="similar"' not in html and '<bdi>fox</bdi>' in html
-            assert 'class="verdict">zebra' in talk(desk.port, request(path='/', headers=['Content-Type: multipart/form-data; boundary=b'], body=form(fields=[('example', b'3')])))[2].decode()
+            assert 'class="verdict">zebra' in talk(service.port, request(path='/', headers=['Content-Type: multipart/form-data; boundary=b'], body=form(fields=[('example', b'3')])))[2].decode()
 
 def test_a_model_of_an_earlier_version(folder, cache, monkeypatch):
     monkeypatch.setenv('ANIMAL_CLF_CACHE', str(cache))
     old = load_app_model(folder)
-    old.learn.known = old.learn.nearness = old.trained = None
+    old.learn.known = old.learn.nearness = old.embedded = None
     old.predictor = Predictor(old.learn)
-    with running(old) as desk:
-        assert rows_of(desk.port, ('fox.jpg', animal()))[0]['known'] is None
-        html = talk(desk.port, post(('fox.jpg', animal()), path='/', fields=[('explain', b'on')]))[2].decode()
+    with running(old) as service:
+        assert rows_of(service.port, ('fox.jpg', animal()))[0]['known'] is None
+        html = talk(service.port, post(('fox.jpg', animal()), path='/', fields=[('explain', b'on')]))[2].decode()
         assert 'can not tell what is none' in html and 'class="verdict">fox' in html and 'speaks for fox' in html
 
 def test_a_network_without_a_map(model, app, monkeypatch):
@@ -300,44 +300,44 @@ def clients(port, n, seconds, path='/predict', content=None):
     return counts
 
 def test_a_bounded_queue(model):
-    with running(model, room=Room(photos=4)) as desk:
-        counts = clients(desk.port, 20, 3)
+    with running(model, room=Capacity(photos=4)) as service:
+        counts = clients(service.port, 20, 3)
         assert set(counts) == {200, 503} and counts[200] > 20, counts
-        assert (desk.room.n_photos, desk.room.n_bytes) == (0, 0)
-        assert rows_of(desk.port, ('fox.jpg', animal()))[0]['label'] == 'fox'
+        assert (service.capacity.n_photos, service.capacity.n_bytes) == (0, 0)
+        assert rows_of(service.port, ('fox.jpg', animal()))[0]['label'] == 'fox'
 
 def test_batches(model, monkeypatch):
-    with running(model) as desk:
-        sizes, answer = [], desk.batcher.answer
-        desk.batcher.answer = lambda items: sizes.append(len(items)) or answer(items)
-        assert set(clients(desk.port, 16, 2)) == {200}
+    with running(model) as service:
+        sizes, answer = [], service.batcher.answer
+        service.batcher.answer = lambda items: sizes.append(len(items)) or answer(items)
+        assert set(clients(service.port, 16, 2)) == {200}
         assert max(sizes) > 2 and sum(sizes) > len(sizes)
 
 def test_work_that_nobody_waits_for_is_dropped(model):
-    with running(model) as desk:
-        seen, answer = [], desk.batcher.answer
-        desk.batcher.answer = lambda items: seen.append(len(items)) or answer(items)
+    with running(model) as service:
+        seen, answer = [], service.batcher.answer
+        service.batcher.answer = lambda items: seen.append(len(items)) or answer(items)
         blocked = threading.Event()
-        desk.batcher.call(blocked.wait)
-        status, *_ = talk(desk.port, post(('fox.jpg', animal())), wait_s=.5)   # who goes away
-        until(lambda: desk.room.n_photos == 0)
+        service.batcher.call(blocked.wait)
+        status, *_ = talk(service.port, post(('fox.jpg', animal())), wait_s=.5)   # who goes away
+        until(lambda: service.capacity.n_photos == 0)
         blocked.set()
-        assert status == 0 and rows_of(desk.port, ('fox.jpg', animal()))[0]['label'] == 'fox' and seen == [1]
+        assert status == 0 and rows_of(service.port, ('fox.jpg', animal()))[0]['label'] == 'fox' and seen == [1]
 
 def test_a_fault_is_told_and_passes(model):
-    with running(model) as desk:
-        answer = desk.batcher.answer
-        desk.batcher.answer = lambda items: 1/0
-        status, _, body = talk(desk.port, post(('fox.jpg', animal())))
+    with running(model) as service:
+        answer = service.batcher.answer
+        service.batcher.answer = lambda items: 1/0
+        status, _, body = talk(service.port, post(('fox.jpg', animal())))
         assert status == 500 and 'a fault in the app' in json.loads(body)['error'] and b'Zero' not in body
-        assert talk(desk.port, post(('fox.jpg', animal()), path='/'))[0] == 500
-        desk.batcher.answer = answer
-        assert rows_of(desk.port, ('fox.jpg', animal()))[0]['label'] == 'fox' and desk.room.n_photos == 0
+        assert talk(service.port, post(('fox.jpg', animal()), path='/'))[0] == 500
+        service.batcher.answer = answer
+        assert rows_of(service.port, ('fox.jpg', animal()))[0]['label'] == 'fox' and service.capacity.n_photos == 0
 
 def test_the_decoder_may_be_killed(model):
-    with running(model) as desk:
-        for o in desk.openers.children: o.process.kill()
-        rows = rows_of(desk.port, *[('fox.jpg', animal())]*4)
+    with running(model) as service:
+        for o in service.decoders.children: o.process.kill()
+        rows = rows_of(service.port, *[('fox.jpg', animal())]*4)
         assert all(o['label'] == 'fox' for o in rows)
 
 

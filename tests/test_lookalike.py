@@ -16,7 +16,7 @@ from animal_clf.vision.features import get_features
 from animal_clf.vision.imagenet import get_imagenet_probabilities
 from animal_clf.training.open_set import class_means, choose_threshold, known_score
 from animal_clf.learner import Trained, feature_extractor, load_model, save_model, train
-from animal_clf.inference.lookalike import describe_lookalike, find_lookalikes, find_primates, measure_spread
+from animal_clf.inference.lookalike import describe_lookalike, find_lookalikes, find_primates, answer_entropy
 from animal_clf.training.open_set import fit_centroids
 from animal_clf.synthetic.people import draw_people
 from animal_clf.inference.predictor import predict_photos
@@ -80,8 +80,8 @@ def test_likeness_is_a_cosine_between_two_middles(rng=np.random.default_rng(0)):
     assert np.allclose(shares, np.exp(cosines/near.scale)/np.exp(cosines/near.scale).sum(1, keepdims=True))
 
 def test_the_spread_of_answers():
-    assert measure_spread(list('aabb')) == dict(top='a', share=.5, entropy=1.)
-    assert measure_spread(['a']) == dict(top='a', share=1., entropy=0.)
+    assert answer_entropy(list('aabb')) == dict(top='a', share=.5, entropy=1.)
+    assert answer_entropy(['a']) == dict(top='a', share=1., entropy=0.)
 
 
 # --- a model's answers
@@ -109,14 +109,14 @@ def test_the_softmax_beside_it_is_what_predict_says(data, learn, people):
         assert ours['softmax'] == pytest.approx([theirs['label'], theirs['probability']], abs=1e-4) and ours['known'] == theirs['known']
 
 def test_all_of_one_kind(learn, people):
-    assert {o['seen_from'] for o in find_lookalikes(learn, people, one_kind=True)} == {'own kind'}
-    assert {o['seen_from'] for o in find_lookalikes(learn, people[:2], one_kind=True)} == {'classes'}             # two are no kind …
-    assert {o['seen_from'] for o in find_lookalikes(learn, [people[0]]*5, one_kind=True)} == {'classes'}          # … nor is one, five times
-    once, twice = find_lookalikes(learn, people, one_kind=True), find_lookalikes(learn, people + people[:1]*3, one_kind=True)
+    assert {o['seen_from'] for o in find_lookalikes(learn, people, same_kind=True)} == {'own kind'}
+    assert {o['seen_from'] for o in find_lookalikes(learn, people[:2], same_kind=True)} == {'classes'}             # two are no kind …
+    assert {o['seen_from'] for o in find_lookalikes(learn, [people[0]]*5, same_kind=True)} == {'classes'}          # … nor is one, five times
+    once, twice = find_lookalikes(learn, people, same_kind=True), find_lookalikes(learn, people + people[:1]*3, same_kind=True)
     for a,b in zip(once, twice): assert [o[1] for o in a['nearest']] == pytest.approx([o[1] for o in b['nearest']], abs=1e-4)   # copies don't move the middle
 
 def test_the_photos_shown_are_the_nearest(data, learn, people):
-    answers = find_lookalikes(learn, people, data.split('train'), k=5, one_kind=True)
+    answers = find_lookalikes(learn, people, data.split('train'), k=5, same_kind=True)
     seen, trained = get_features(people, feature_extractor(learn), 'torch', keep=False), get_features(data.split('train').path, feature_extractor(learn, mirror=False))
     cosines = 1 - cdist(seen.values - seen.values.mean(0), trained.values - learn.nearness.means.mean(0), 'cosine')
     for o,row in zip(answers, cosines):
@@ -135,10 +135,10 @@ def test_nobody_is_compared_with_apes(tmp_path, people):
     data = read_photos(draw_animals(tmp_path/'drawn', 12, ('gorilla', 'chimpanzee', 'seal'), px=96), n_test=2)
     learn, rows = train(data, 'head', offline_arch).learn, data.split('train')
     assert find_primates(learn) == ['chimpanzee', 'gorilla']
-    for o in find_lookalikes(learn, people, rows, one_kind=True):
+    for o in find_lookalikes(learn, people, rows, same_kind=True):
         assert [name for name,_,_ in o['nearest']] == ['seal'] == list({label for _,label,_ in o['similar']}) and o['softmax'][0] == 'seal'
         assert 'gorilla' not in describe_lookalike(o) and 'chimpanzee' not in describe_lookalike(o)
-    assert len(find_lookalikes(learn, people, one_kind=True, primates=True)[0]['nearest']) == 3
+    assert len(find_lookalikes(learn, people, same_kind=True, primates=True)[0]['nearest']) == 3
     own = find_lookalikes(learn, list(data.split('test').path))
     assert all(len(o['nearest']) == (3 if o['known'] else 1) for o in own) and any(o['known'] for o in own)
 

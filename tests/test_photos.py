@@ -29,7 +29,7 @@ def test_a_head_on_300_photos_is_right_on_most_test_photos(data, trained):
     from animal_clf.evaluation.evaluate import evaluate
     result = evaluate(trained.learn, data.split('test'), data.photos[data.photos.split != 'test'])
     assert len(data.classes) == 10 and result.metrics['n_test'] == 100 and result.leaks == []
-    assert result.metrics['accuracy'] > .85, result.line()
+    assert result.metrics['accuracy'] > .85, result
 
 def test_fastai_and_our_own_pass_see_the_same_photos(data, trained):
     "The validation set through fastai's `DataLoaders` and through `get_features`"

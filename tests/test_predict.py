@@ -9,7 +9,7 @@ from animal_clf.data.splits import read_photos
 from animal_clf.learner import load_model, save_model, train
 from animal_clf.inference.predictor import Predictor
 from animal_clf.synthetic.animals import draw_animals
-from animal_clf.inference.bulk import find_paths, write_predictions
+from animal_clf.inference.bulk import iter_photos, write_predictions
 
 pytestmark = pytest.mark.usefixtures('empty_folder')
 
@@ -27,7 +27,7 @@ def model(drawn, cache, tmp_path_factory):
 def listed(drawn, tmp_path):
     "A table of 62 photos, one of them broken and one gone: few enough for the engine that is ready soonest"
     (tmp_path/'broken.jpg').write_bytes(b'\xff\xd8\xff')
-    photos = list(itertools.islice(itertools.cycle(find_paths(drawn)), 60))
+    photos = list(itertools.islice(itertools.cycle(iter_photos(drawn)), 60))
     paths = [*map(str, photos[:10]), 'broken.jpg', 'gone.jpg', *map(str, photos[10:])]
     pd.DataFrame(dict(path=paths)).to_csv(tmp_path/'list.csv', index=False)
     return tmp_path/'list.csv'
@@ -61,7 +61,7 @@ def test_an_interrupted_run_goes_on(model, listed, file, how):
     assert rows.label[:10].tolist() == [o['label'] for o in alone]
 
 def test_paths_on_standard_input(model, drawn, monkeypatch):
-    photos = list(map(str, find_paths(drawn)))[:70]
+    photos = list(map(str, iter_photos(drawn)))[:70]
     monkeypatch.setattr('sys.stdin', io.TextIOWrapper(io.BytesIO('\n'.join(photos).encode() + b'\n')))
     done('predict', model, '-', '--jsonl', 'out.jsonl')
     assert [json.loads(o)['path'] for o in Path('out.jsonl').read_text().splitlines()] == photos
@@ -72,23 +72,23 @@ def test_nobody_is_nearest_to_nothing(model, monkeypatch):
 
 def test_a_folder_with_all_its_folders(model, drawn):
     rows = json.loads(done('predict', model, drawn, '--json'))
-    assert [o['path'] for o in rows] == [str(o) for o in find_paths(drawn)] and len(rows) == 60
+    assert [o['path'] for o in rows] == [str(o) for o in iter_photos(drawn)] and len(rows) == 60
 
 def test_a_live_list_is_answered_while_it_grows(model, drawn):
-    learn, photos = load_model(model), list(find_paths(drawn))
+    learn, photos = load_model(model), list(iter_photos(drawn))
     rows = Predictor(learn, 'torch').predict(itertools.cycle(photos))
     assert [next(rows)['path'] for _ in range(150)] == [str(o) for o in itertools.islice(itertools.cycle(photos), 150)]
 
 def test_memory_stays_flat(model, drawn):
     "A hundred photos or seven hundred: the same memory"
-    predictor, photos, process = Predictor(load_model(model)), list(find_paths(drawn)), psutil.Process()
+    predictor, photos, process = Predictor(load_model(model)), list(iter_photos(drawn)), psutil.Process()
     write_predictions(predictor, itertools.islice(itertools.cycle(photos), 100), 'few.csv')
     before = process.memory_info().rss
     write_predictions(predictor, itertools.islice(itertools.cycle(photos), 700), 'many.csv')
     assert process.memory_info().rss - before < 40e6   # 700 photos as pixels would be 105 MB
 
 def test_export_and_what_is_refused(model, drawn):
-    photo = next(find_paths(drawn))
+    photo = next(iter_photos(drawn))
     assert 'model.onnx' in done('export', model, '--onnx', 'model.onnx') and Path('model.onnx').stat().st_size > 1e6
     fails('export', model, '--onnx', 'model.pkl', code=2)
     fails('predict', photo, '--workers', 'ray', code=2)
@@ -102,11 +102,11 @@ def workers(): return [o for o in psutil.process_iter(['cmdline']) if 'MapWorker
 @pytest.mark.slow
 def test_a_killed_ray_worker_costs_no_row_and_doubles_none(model, drawn):
     ray = pytest.importorskip('ray')
-    from animal_clf.inference.bulk import SpreadPredictor
-    photos = [str(o) for o in itertools.islice(itertools.cycle(find_paths(drawn)), 4000)]
+    from animal_clf.inference.bulk import RayPredictor
+    photos = [str(o) for o in itertools.islice(itertools.cycle(iter_photos(drawn)), 4000)]
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
-        rows, found = SpreadPredictor(model, 2).predict(photos, block=100), []
+        rows, found = RayPredictor(model, 2).predict(photos, block=100), []
         for row in rows:
             found.append(row)
             if len(found) == 600:

@@ -11,7 +11,7 @@ from scipy.stats import binom
 from animal_clf.cli.main import main
 from animal_clf.evaluation.compare import difference_interval, mcnemar_test
 from animal_clf.core.images import find_photos
-from animal_clf.evaluation.metrics import bootstrap_interval, compute_metrics, tabulate_classes, wilson_interval
+from animal_clf.evaluation.metrics import bootstrap_interval, compute_metrics, classification_report, wilson_interval
 from animal_clf.synthetic.animals import draw_animal, draw_animals
 from commands import done, fails
 from files import read
@@ -266,7 +266,7 @@ def probabilities(trained, data, cache):
     from animal_clf.evaluation import holdout as test_set
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('ANIMAL_CLF_CACHE', str(cache))
-        learn, seen = learner.load_model(trained[0]), test_set.read_trained(trained[0])
+        learn, seen = learner.load_model(trained[0]), test_set.read_training_photos(trained[0])
         test, found = test_set.choose_test(data, seen)[0], []
         for learn.temperature in (learn.temperature, 1.): found.append(evaluate.evaluate(learn, test, seen, thorough=False).probabilities)
     return found
@@ -506,7 +506,7 @@ def test_hostile_names_in_the_files(strange):
     model, report, rows = strange
     assert set(report['classes']) == set(hostile) == set(report['per_class']) == set(answers_of(model).label)
     assert {o.removeprefix('./') for o in answers_of(model).path} == {path for path,_,split in rows if split == 'test'}
-    assert len(report['leaks']) == 2 and list(tabulate_classes(report).index).count('micro average') == 2
+    assert len(report['leaks']) == 2 and list(classification_report(report).index).count('micro average') == 2
     for name in ('confusion', 'confusion_shares', 'curves'):
         with Image.open(model/'report'/f'{name}.png') as img: assert 300 < img.width < 1500 and 200 < img.height < 1500, (name, img.size)
 

@@ -142,9 +142,9 @@ def app(cache, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('ANIMAL_CLF_CACHE', str(cache))
         patch.setattr('animal_clf.app.server._Protocol.patience_s', 1)
-        with running(load_app_model(folder), limits) as desk:
-            desk.folder = folder
-            yield desk
+        with running(load_app_model(folder), limits) as service:
+            service.folder = folder
+            yield service
 
 def ask_file(app, content): return talk(app.port, post(('x.jpg', content)))
 
@@ -158,7 +158,7 @@ def nothing_is_left(app, cache):
         yield
     assert (contents(cache), contents(app.folder)) == before and set(os.listdir()) == here
     assert not Path('/tmp/unpickled').exists() and not Path('/tmp/printed').exists()
-    assert (app.room.n_photos, app.room.n_bytes) == (0, 0)
+    assert (app.capacity.n_photos, app.capacity.n_bytes) == (0, 0)
 
 @pytest.mark.parametrize('name', files)
 def test_files(app, name):

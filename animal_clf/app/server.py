@@ -24,59 +24,59 @@ from ..core.images import image_url
 from ..core.progress import status
 from ..core.settings import PhotoError, SettingsError
 from ..inference.predictor import error_row
-from .batching import Busy, Room
-from .security import _hosts, _same_host, Guard
-from .service import Desk, load_app_model, make_cards
-from .uploads import NoPhoto, read_upload, RequestError, UploadLimits
-from .views import About, show_cards, show_heat, show_page
+from .batching import Overloaded, Capacity
+from .security import allowed_hosts, normalize_host, SecurityMiddleware
+from .service import InferenceService, load_app_model, answer_cards
+from .uploads import MissingPhoto, read_upload, RequestError, UploadLimits
+from .views import PageInfo, show_cards, show_heat, show_page
 
 # %% ../../nbs/09_app/06_server.ipynb #2102a919
-async def _ask(desk, req, work):
+async def _ask(service, req, work):
     "The answer of `work`, for the upload in a request, within the room there is"
-    with desk.room.visit() as visit:
-        upload = await read_upload(req.headers, req.stream(), desk.limits, lambda n: visit.take(bytes=n))
-        named = _photos_of(desk, upload, req.url.path != '/predict')
-        visit.take(photos=len(named))
-        return await until_disconnect(req, work(desk, named, 'explain' in upload.fields))
+    with service.capacity.reserve() as reservation:
+        upload = await read_upload(req.headers, req.stream(), service.limits, lambda n: reservation.take(bytes=n))
+        named = _photos_of(service, upload, req.url.path != '/predict')
+        reservation.take(photos=len(named))
+        return await until_disconnect(req, work(service, named, 'explain' in upload.fields))
 
-def _photos_of(desk, upload, examples_too):
+def _photos_of(service, upload, examples_too):
     "(name, bytes or `Example`) of what is asked about"
-    picked, examples = upload.fields.get('example') if examples_too else None, desk.model.examples
+    picked, examples = upload.fields.get('example') if examples_too else None, service.model.examples
     if picked is not None:
-        if picked not in map(str, range(len(examples))): raise NoPhoto(f'no example `{picked}`', f'0 to {len(examples)-1}', 'Pick one on the page')
+        if picked not in map(str, range(len(examples))): raise MissingPhoto(f'no example `{picked}`', f'0 to {len(examples)-1}', 'Pick one on the page')
         return [(f'Example: {examples[int(picked)].label}', examples[int(picked)])]
-    if 'photos' in upload.fields: raise NoPhoto('`photos` as text', 'files', 'Send them as such: `curl -F photos=@fox.jpg`')
-    if not upload.photos: raise NoPhoto('no photo', '1 or more', 'Choose a photo first')
+    if 'photos' in upload.fields: raise MissingPhoto('`photos` as text', 'files', 'Send them as such: `curl -F photos=@fox.jpg`')
+    if not upload.photos: raise MissingPhoto('no photo', '1 or more', 'Choose a photo first')
     return upload.photos
 
-async def _answer_page(desk, named, explain): return HTMLResponse(show_page(desk.about, await make_cards(desk, named, explain)))
-async def _answer_part(desk, named, explain): return HTMLResponse(show_cards(await make_cards(desk, named, explain)))
+async def _answer_page(service, named, explain): return HTMLResponse(show_page(service.info, await answer_cards(service, named, explain)))
+async def _answer_part(service, named, explain): return HTMLResponse(show_cards(await answer_cards(service, named, explain)))
 
-async def _answer_why(desk, named, explain):
-    card, = await make_cards(desk, named[:1], True)
-    if card.error: raise NoPhoto(f'a photo that can not be explained: {card.error}', 'a photo', 'Choose another one')
+async def _answer_why(service, named, explain):
+    card, = await answer_cards(service, named[:1], True)
+    if card.error: raise MissingPhoto(f'a photo that can not be explained: {card.error}', 'a photo', 'Choose another one')
     return HTMLResponse(to_xml(show_heat(card.heat), indent=False))
 
-async def _answer_rows(desk, named, explain):
-    looked = await desk.look([source for _,source in named])
-    return JSONResponse([error_row(name, o) if isinstance(o, PhotoError) else desk.model.predictor.to_row(name, *o[1:]) for (name,_),o in zip(named, looked)])
+async def _answer_rows(service, named, explain):
+    looked = await service.predict([source for _,source in named])
+    return JSONResponse([error_row(name, o) if isinstance(o, PhotoError) else service.model.predictor.to_row(name, *o[1:]) for (name,_),o in zip(named, looked)])
 
-async def _show_home(desk, req): return await _ask(desk, req, _answer_page) if req.method == 'POST' else HTMLResponse(show_page(desk.about))
+async def _show_home(service, req): return await _ask(service, req, _answer_page) if req.method == 'POST' else HTMLResponse(show_page(service.info))
 
-async def _show_health(desk, req):
-    return JSONResponse(dict(status='ok', classes=desk.model.predictor.classes, waiting=desk.room.n_photos, limit=desk.room.photos))
+async def _show_health(service, req):
+    return JSONResponse(dict(status='ok', classes=service.model.predictor.classes, waiting=service.capacity.n_photos, limit=service.capacity.photos))
 
-async def _show_openapi(desk, req): return JSONResponse(describe_api(desk.limits))
+async def _show_openapi(service, req): return JSONResponse(describe_api(service.limits))
 
 # %% ../../nbs/09_app/06_server.ipynb #8de2f33c
-_places = {'/': (_show_home, ['GET', 'POST']), '/answers': (partial(_ask, work=_answer_part), ['POST']), '/why': (partial(_ask, work=_answer_why), ['POST']),
+_endpoints = {'/': (_show_home, ['GET', 'POST']), '/answers': (partial(_ask, work=_answer_part), ['POST']), '/why': (partial(_ask, work=_answer_why), ['POST']),
            '/predict': (partial(_ask, work=_answer_rows), ['POST']), '/health': (_show_health, ['GET']), '/openapi.json': (_show_openapi, ['GET'])}
 _static = {'app.css': 'text/css', 'app.js': 'text/javascript'}
 _api = ('/predict', '/health', '/openapi.json')
 
-def _routes(desk):
+def _routes(service):
     "A route for each place, and for each of the two files that are served; there are no others"
-    for path,(place,methods) in _places.items(): yield Route(path, _bind(place, desk), methods=methods)
+    for path,(place,methods) in _endpoints.items(): yield Route(path, _bind(place, service), methods=methods)
     for name,kind in _static.items():
         response = Response(_read_static(name), media_type=kind, headers={'Cache-Control': 'no-cache'})
         yield Route(f'/static/{name}', _bind(_give, response), methods=['GET'])
@@ -90,45 +90,45 @@ async def _give(response, req): return response
 def _read_static(name): return (files('animal_clf.app')/'static'/name).read_bytes()
 
 # %% ../../nbs/09_app/06_server.ipynb #fd01f5ba
-def _show_error(desk, path, accept, code, text, headers=None):
+def _show_error(service, path, accept, code, text, headers=None):
     "An error as a page, as a part of one, or as JSON"
     headers = dict(headers or {}) | ({'Retry-After': '1'} if code == 503 else {})
     if path in ('/answers', '/why'): return HTMLResponse(to_xml(P(text, role='alert'), indent=False), code, headers)
-    if path == '/' or path not in _api and 'text/html' in accept: return HTMLResponse(show_page(desk.about, error=text), code, headers)
+    if path == '/' or path not in _api and 'text/html' in accept: return HTMLResponse(show_page(service.info, error=text), code, headers)
     return JSONResponse(dict(error=text), code, headers)
 
-_told = {404: 'no such page; expected / or one of the places in /openapi.json. Check the address', 405: 'a method that is not for this place; expected one that it allows. See /openapi.json'}
+_messages = {404: 'no such page; expected / or one of the places in /openapi.json. Check the address', 405: 'a method that is not for this place; expected one that it allows. See /openapi.json'}
 
-def _error_handler(desk):
+def _error_handler(service):
     async def handle(req, error):
-        show = partial(_show_error, desk, req.url.path, req.headers.get('accept', ''))
+        show = partial(_show_error, service, req.url.path, req.headers.get('accept', ''))
         if isinstance(error, ClientDisconnect): return Response(status_code=400)   # nobody reads it
-        if isinstance(error, (RequestError, Busy)): return show(error.code, str(error))
-        if isinstance(error, HTTPException): return show(error.status_code, _told.get(error.status_code, str(error.detail)), error.headers)
+        if isinstance(error, (RequestError, Overloaded)): return show(error.code, str(error))
+        if isinstance(error, HTTPException): return show(error.status_code, _messages.get(error.status_code, str(error.detail)), error.headers)
         return show(500, 'a fault in the app; expected an answer. Try again; if it stays, look at what the app says in its terminal')
     return handle
 
 # %% ../../nbs/09_app/06_server.ipynb #741c519a
 def create_app(
-    desk:Desk,            # Where the work is done
-    host:str='127.0.0.1'  # Where the app will listen
+    service:InferenceService, # Where the work is done
+    host:str='127.0.0.1'      # Where the app will listen
 ):  # An ASGI app
     "The web app"
-    model, limits, files = desk.model, desk.limits, [_read_static(o) for o in _static]
-    desk.about = About(model.predictor.classes, [(image_url(o.open(), 120), o.label) for o in model.examples], limits.photos, limits.photo_bytes, model.note,
+    model, limits, files = service.model, service.limits, [_read_static(o) for o in _static]
+    service.info = PageInfo(model.predictor.classes, [(image_url(o.open(), 120), o.label) for o in model.examples], limits.photos, limits.photo_bytes, model.note,
                        hashlib.sha256(b''.join(files)).hexdigest()[:8])
-    handle = _error_handler(desk)
-    app = FastHTML(routes=list(_routes(desk)), exception_handlers={o: handle for o in (404, RequestError, Busy, HTTPException, ClientDisconnect, Exception)}, lifespan=desk.run,
+    handle = _error_handler(service)
+    app = FastHTML(routes=list(_routes(service)), exception_handlers={o: handle for o in (404, RequestError, Overloaded, HTTPException, ClientDisconnect, Exception)}, lifespan=service.run,
                    default_hdrs=False, sess_cls=None, secret_key='there are no sessions', canonical=False)   # without a key, one would be written to a file
     app.user_middleware = []   # in a notebook, FastHTML adds one that lets every site in
-    return Guard(app, partial(_show_error, desk), _hosts(_same_host(host)))
+    return SecurityMiddleware(app, partial(_show_error, service), allowed_hosts(normalize_host(host)))
 
 # %% ../../nbs/09_app/06_server.ipynb #15d5f706
 def describe_api(
     limits:UploadLimits=UploadLimits() # What the app takes
 ) -> dict: # OpenAPI 3.1
     "What programs can ask, and what they get"
-    def said(about, schema): return dict(description=about, content={'application/json': dict(schema=schema)})
+    def said(info, schema): return dict(description=info, content={'application/json': dict(schema=schema)})
     def ref(name): return {'$ref': f'#/components/schemas/{name}'}
     errors = {'400': 'A request that can not be read', '403': 'A request made by a page of another site', '408': 'A request that did not arrive in time', '413': 'More than the limits',
               '415': 'A body of another kind', '422': 'No photo', '503': 'Too many photos are waiting; try again after `Retry-After` seconds'}
@@ -198,12 +198,12 @@ def serve(
     port:int=5001,                      # Port, 0 to 65535; 0: any that is free
     tell=print,                         # Called with the address, as soon as there is one
     limits:UploadLimits=UploadLimits(), # How much is taken from one request
-    room:Room=None                      # Where requests wait; default: a new one
+    capacity:Capacity=None              # Where requests wait; default: a new one
 ):
     "Run the web app until Ctrl-C"
     listener = _listen(host, port)
     with listener:
         with status('loading the model, and looking at its training photos'): model = load_app_model(folder)
-        server = create_server(create_app(Desk(model, limits, room), host))
+        server = create_server(create_app(InferenceService(model, limits, capacity), host))
         tell(f'http://{f"[{host}]" if ":" in host else host}:{listener.getsockname()[1]}')
         server.run(sockets=[listener])

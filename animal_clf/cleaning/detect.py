@@ -28,7 +28,7 @@ from .issues import issue_columns, issue_types, grouped_types
 class InspectedPhotos:
     "The readable photos of a data set with what is known of each; row i of every table is photo i"
     rows:pd.DataFrame     # Columns path (relative), label, split, file
-    stats:ImageStats           # Looks of the N photos
+    stats:ImageStats           # Statistics of the N photos
     features:np.ndarray   # float32 (N, D), of length 1 each
     animal:np.ndarray     # float (N,): log-odds of an animal by ImageNet's classes
     group:np.ndarray      # int (N,): number of the group of copies, that of its first photo

@@ -9,14 +9,14 @@ __all__ = ['report_test', 'run_evaluate', 'run_report', 'run_tsne']
 import json
 from pathlib import Path
 
-from .console import check_picture, print_json, say
+from .console import check_picture, print_json, print_stage
 
 # %% ../../nbs/10_cli/03_evaluate.ipynb #29360cf4
 def report_test(
     folder,              # Of the model
     result,              # `Evaluation`
     learn,               # `Learner`
-    trained,             # Photos it was trained and validated on, columns path, label
+    seen,                # Photos it was trained and validated on, columns path, label
     source,              # Where the test photos came from
     log,                 # Of its training
     watch,               # `Stopwatch` since the start
@@ -33,14 +33,14 @@ def report_test(
     from animal_clf.evaluation.report import draw_pictures, explain_mistakes, write_report
     from animal_clf.evaluation.holdout import fingerprint_photos
     info = record_test(folder, result.metrics, fingerprint_photos(result.answers))
-    with watch.stage('checks'), status('looking for reasons to doubt it'): result = examine(result, learn, trained, info.groups, source)
-    case = Case(result, info, trained, log)
-    for o in [] if quiet else find_warnings(case): say('warning', o)
-    there = trained[[Path(o).is_file() for o in trained.path]]
+    with watch.stage('checks'), status('looking for reasons to doubt it'): result = examine(result, learn, seen, info.groups, source)
+    case = Case(result, info, seen, log)
+    for o in [] if quiet else find_warnings(case): print_stage('warning', o)
+    there = seen[[Path(o).is_file() for o in seen.path]]
     with watch.stage('explaining'), status('explaining the mistakes'): explained = explain_mistakes(result, learn, there)
     with watch.stage('pictures'), status('drawing pictures'): pictures = draw_pictures(result, learn, pd.concat([there, result.answers])[['path', 'label']], log, best_epoch)
     page = write_report(folder, case, pictures, watch.timings, notes, explained)
-    if not quiet: say('report', page)
+    if not quiet: print_stage('report', page)
     return case
 
 # %% ../../nbs/10_cli/03_evaluate.ipynb #3e3a5b69
@@ -55,32 +55,32 @@ def run_evaluate(
         from animal_clf.evaluation.evaluate import evaluate
         from animal_clf.training.model_file import load_model, read_log
         from animal_clf.training.model_info import read_info
-        from animal_clf.evaluation.holdout import choose_test, read_trained
-    with watch.stage('loading'): info, learn, trained, log = read_info(args.model), load_model(args.model), read_trained(args.model), read_log(args.model)
-    with watch.stage('reading'): test, notes = choose_test(args.data, trained)
-    with watch.stage('test'): result = evaluate(learn, test, trained, info.groups, thorough=False)
+        from animal_clf.evaluation.holdout import choose_test, read_training_photos
+    with watch.stage('loading'): info, learn, seen, log = read_info(args.model), load_model(args.model), read_training_photos(args.model), read_log(args.model)
+    with watch.stage('reading'): test, notes = choose_test(args.data, seen)
+    with watch.stage('test'): result = evaluate(learn, test, seen, info.groups, thorough=False)
     watch.timings['to_test_result'] = watch.since_start()
-    for o in [] if args.json else notes: say('note', o)
-    if not args.json: say('test', result.line())
-    case = report_test(args.model, result, learn, trained, args.data, log, watch, notes, quiet=args.json)
+    for o in [] if args.json else notes: print_stage('note', o)
+    if not args.json: print_stage('test', result)
+    case = report_test(args.model, result, learn, seen, args.data, log, watch, notes, quiet=args.json)
     if args.json: print_json(json.loads(Path(args.model, 'report', 'report.json').read_text(encoding='utf8')))
-    else: _tell_checklist(fill_checklist(case).to_dict('records'))
+    else: _print_checklist(fill_checklist(case).to_dict('records'))
 
 # %% ../../nbs/10_cli/03_evaluate.ipynb #a2b4b349
-def _tell_checklist(rows):
+def _print_checklist(rows):
     print()
     for o in rows: print(f"{o['status']:<15}{o['item']}: {o['figure']}" if o['figure'] else f"{o['status']:<15}{o['item']}")
 
-def _tell_report(report, folder):
+def _print_report(report, folder):
     "What a report says, as lines"
     values = report.values
-    say('test', report.line())
-    for o in values.get('warnings', []): say('warning', o)
+    print_stage('test', report)
+    for o in values.get('warnings', []): print_stage('warning', o)
     print(f"\n{'class':<24}{'precision':>10}{'recall':>10}{'F1':>10}{'photos':>8}")
     rows = [*values['per_class'].items(), *((f'{o} average', values[f'{o}_avg']) for o in ('micro', 'macro', 'weighted'))]
     for name,o in rows: print(f'{name:<24}' + ''.join(f"{'–' if o[k] is None else format(o[k], '.3f'):>10}" for k in ('precision', 'recall', 'f1')) + f"{o['support']:>8}")
-    _tell_checklist(values.get('checklist', []))
-    say('\nreport', Path(folder)/'report'/'report.html')
+    _print_checklist(values.get('checklist', []))
+    print_stage('\nreport', Path(folder)/'report'/'report.html')
 
 # %% ../../nbs/10_cli/03_evaluate.ipynb #9219dd4b
 def _compare(args, a, b):
@@ -89,10 +89,10 @@ def _compare(args, a, b):
     found = compare_reports(a, b)
     page = write_comparison(args.out, a, b) if args.out else None
     if args.json: return print_json(found.to_dict())
-    say('compared', found.line())
-    say('photos', f'both right {found.both}, only {found.names[0]} {found.only_a}, only {found.names[1]} {found.only_b}, neither {found.neither}' + (f'; {found.unmatched} that only one was tested on' if found.unmatched else ''))
+    print_stage('compared', found)
+    print_stage('photos', f'both right {found.both}, only {found.names[0]} {found.only_a}, only {found.names[1]} {found.only_b}, neither {found.neither}' + (f'; {found.unmatched} that only one was tested on' if found.unmatched else ''))
     print('\n' + tabulate_reports(a, b).astype(float).round(3).to_string(na_rep='–'))
-    if page: say('\nreport', page)
+    if page: print_stage('\nreport', page)
 
 # %% ../../nbs/10_cli/03_evaluate.ipynb #7da4e9e3
 def run_report(
@@ -106,7 +106,7 @@ def run_report(
     reports = [read_report(o) for o in (args.model, args.other) if o]
     if len(reports) == 2: _compare(args, *reports)
     elif args.json: print_json(reports[0].values)
-    else: _tell_report(reports[0], args.model)
+    else: _print_report(reports[0], args.model)
 
 # %% ../../nbs/10_cli/03_evaluate.ipynb #fbffac07
 def run_tsne(
@@ -121,7 +121,7 @@ def run_tsne(
     from animal_clf.evaluation.report import draw_tsne
     learn = load_model(args.model)
     photos, skipped = check_photos(find_rows(args.data))
-    for o in skipped.itertuples(): say('skipped', o.reason)
+    for o in skipped.itertuples(): print_stage('skipped', o.reason)
     picture = draw_tsne(learn, photos)
     with atomic_write(args.out) as o: o.write_bytes(picture)
-    say('tsne', args.out)
+    print_stage('tsne', args.out)

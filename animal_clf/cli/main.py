@@ -161,7 +161,7 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 # %% ../../nbs/10_cli/06_main.ipynb #8c2123bd
-def _way_on(args):
+def _resume_hint(args):
     "How to go on with a training that was stopped, if it left a checkpoint"
     here = getattr(args, 'out', None) and args.command in ('run', 'train') and (Path(args.out)/'checkpoint.safetensors').exists()
     if args.command == 'predict' and (args.csv or args.jsonl): return '; the same command goes on from there'
@@ -186,7 +186,7 @@ def main(
         print('animal-clf: ' + ' '.join(f'{e.found}; expected {e.expected}. {e.do}'.split()), file=sys.stderr)
         return 2 if isinstance(e, SettingsError) else 1
     except KeyboardInterrupt:
-        print('animal-clf: stopped' + _way_on(args), file=sys.stderr)
+        print('animal-clf: stopped' + _resume_hint(args), file=sys.stderr)
         return 130
     except BrokenPipeError: # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

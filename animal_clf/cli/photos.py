@@ -9,7 +9,7 @@ __all__ = ['collect_classes', 'run_download', 'run_sample', 'run_clean']
 import shlex
 from pathlib import Path
 
-from .console import plural, print_json, read_options, say
+from .console import plural, print_json, read_options, print_stage
 
 # %% ../../nbs/10_cli/02_photos.ipynb #d5fd1ad9
 def collect_classes(
@@ -24,11 +24,11 @@ def collect_classes(
     from animal_clf.scraping.throttle import Limits
     limits = Limits(total_s=args.time_limit, private=args.allow_private, opt_out=not args.ignore_opt_out)
     check_request(list(classes), settings.n_photos, settings.resize_px, args.license)
-    if not quiet: say('download', f'{settings.n_photos} photos for each of {len(classes)} classes -> {folder}')
+    if not quiet: print_stage('download', f'{settings.n_photos} photos for each of {len(classes)} classes -> {folder}')
     rows = collect(list(classes), settings.n_photos, folder, settings.search_suffix, settings.resize_px, limits=limits, license=args.license)
     for o in [] if quiet else rows:
         counts = '' if o['status'] == 'already there' else f" of {o['found']} found, {o['failed']} failed, {o['set_aside']} set aside ({o['duplicate']} of them copies)"
-        say('download', f"{o['class']}: {o['status']}, {o['kept']} kept{counts}" + (f"; {o['reason']}" if o['reason'] else ''))
+        print_stage('download', f"{o['class']}: {o['status']}, {o['kept']} kept{counts}" + (f"; {o['reason']}" if o['reason'] else ''))
     return rows
 
 # %% ../../nbs/10_cli/02_photos.ipynb #2b8c82aa
@@ -37,7 +37,7 @@ def run_download(
 ):
     "`animal-clf download`"
     rows = collect_classes(args.classes, read_options(args), args.out, args, quiet=args.json)
-    if not args.json: return say('next', f'animal-clf clean {args.out}')
+    if not args.json: return print_stage('next', f'animal-clf clean {args.out}')
     from animal_clf.data.manifest import count_rows, read_manifest
     print_json(count_rows(read_manifest(args.out)) | dict(classes={o.pop('class'): o for o in rows}))
 
@@ -47,7 +47,7 @@ def run_sample(
 ):
     "`animal-clf sample`"
     from animal_clf.synthetic.animals import draw_animals
-    say('sample', f'{draw_animals(args.folder)}: drawings, not photos')
+    print_stage('sample', f'{draw_animals(args.folder)}: drawings, not photos')
 
 # %% ../../nbs/10_cli/02_photos.ipynb #d466ba1b
 def run_clean(
@@ -62,7 +62,7 @@ def run_clean(
     if args.review and (args.decisions or args.undo): raise SettingsError('--review together with --decisions or --undo', 'one at a time', 'Leave out --review, or write the page first')
     if args.decisions or args.undo: return _move_photos(args, folder)
     page = _place_page(args, folder)
-    if not args.json: say('clean', f"{folder}: {plural(len(find_rows(folder)), 'photo')}")
+    if not args.json: print_stage('clean', f"{folder}: {plural(len(find_rows(folder)), 'photo')}")
     with _loading(): from animal_clf.cleaning.detect import find_issues
     issues = find_issues(folder)
     if page and len(issues): _write_review(issues, folder, page)
@@ -96,16 +96,16 @@ def _how_to_apply(source):
 _units = dict(unreadable='file', duplicate='group', leak='group')
 
 def _print_issues(issues, folder, page):
-    for o in issues.summary().itertuples(): say(o.kind, plural(o.found, _units.get(o.kind, 'photo')) + (f', {o.to_drop} to set aside' if o.to_drop and folder.is_dir() else ''))
-    for o in issues.notes: say('note', o)
-    if page and len(issues): say('look', f'{page}   (tick what is to go, save decisions.csv, which lands in your downloads; then: {_how_to_apply(folder)})')
+    for o in issues.summary().itertuples(): print_stage(o.kind, plural(o.found, _units.get(o.kind, 'photo')) + (f', {o.to_drop} to set aside' if o.to_drop and folder.is_dir() else ''))
+    for o in issues.notes: print_stage('note', o)
+    if page and len(issues): print_stage('look', f'{page}   (tick what is to go, save decisions.csv, which lands in your downloads; then: {_how_to_apply(folder)})')
 
 # %% ../../nbs/10_cli/02_photos.ipynb #f8f31ff5
 def _apply(issues, folder, quiet):
     from animal_clf.cleaning.quarantine import quarantine_photos
     from animal_clf.cleaning.issues import list_decisions
     moves = quarantine_photos(list_decisions(issues.table), folder)
-    if not quiet: _tell_moves(moves, 'apply', folder)
+    if not quiet: _print_moves(moves, 'apply', folder)
     _check_moves(moves)
 
 def _move_photos(args, folder):
@@ -116,17 +116,17 @@ def _move_photos(args, folder):
     if args.undo: moves = restore_photos(folder)
     else: moves = quarantine_photos(read_decisions(args.decisions, folder), folder)
     if args.json: print_json(moves.to_dict('records'))
-    else: _tell_moves(moves, 'undo' if args.undo else 'apply', folder)
+    else: _print_moves(moves, 'undo' if args.undo else 'apply', folder)
     _check_moves(moves)
 
-def _tell_moves(moves, stage, folder):
+def _print_moves(moves, stage, folder):
     "What was moved where, what was not, and classes of which nothing is left"
     from animal_clf.core.images import find_photos
     moved, back = moves[moves.status == 'moved'], f'/set-aside   (back with: animal-clf clean {shlex.quote(str(folder))} --undo)'
-    say(stage, f"{plural(len(moved), 'photo')} moved -> {folder}" + ('' if stage == 'undo' else back))
-    for o in moves[moves.status != 'moved'].itertuples(): say(o.status, f'{o.path}: {o.reason}')
+    print_stage(stage, f"{plural(len(moved), 'photo')} moved -> {folder}" + ('' if stage == 'undo' else back))
+    for o in moves[moves.status != 'moved'].itertuples(): print_stage(o.status, f'{o.path}: {o.reason}')
     for o in sorted({(folder/o).parent for o in moved.path}) if stage == 'apply' else []:
-        if not find_photos(o): say('note', f'no photo is left in {o}: add some, or remove that folder')
+        if not find_photos(o): print_stage('note', f'no photo is left in {o}: add some, or remove that folder')
 
 def _check_moves(moves):
     "An error if a photo could not be moved"

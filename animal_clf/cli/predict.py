@@ -9,7 +9,7 @@ __all__ = ['run_predict', 'run_lookalike', 'run_export', 'run_app']
 import os, re
 from pathlib import Path
 
-from .console import check_picture, plural, print_json, say, to_json
+from .console import check_picture, plural, print_json, print_stage, to_json
 
 # %% ../../nbs/10_cli/05_predict.ipynb #f3a53af7
 _model_files = ('model.json', 'model.safetensors')
@@ -27,29 +27,29 @@ def _is_model(name): return any(os.path.exists(Path(name)/o) for o in _model_fil
 def _check_predict(args, names):
     "Raise `SettingsError` for options that can't be used, before a model is loaded"
     from animal_clf.core.settings import SettingsError
-    from animal_clf.inference.bulk import get_form
+    from animal_clf.inference.bulk import output_format
     if not names:
         raise SettingsError('no photo' if _is_model(args.model) else f'`{args.model}` is no photo, no folder of photos and no model', 'photos, behind a model or without one', 'Name photos, or a folder of photos')
     if args.workers and names[0] == args.model: raise SettingsError('--workers without a model', 'a model', 'Name a model folder, or leave out --workers')
-    if args.csv: get_form(args.csv, 'csv')
-    if args.jsonl: get_form(args.jsonl, 'jsonl')
+    if args.csv: output_format(args.csv, 'csv')
+    if args.jsonl: output_format(args.jsonl, 'jsonl')
 
 def _count_few(names, most=65):
     "How many photos `names` are, if they are less than `most`; otherwise, or if they are still to come, None"
     from itertools import islice
-    from animal_clf.inference.bulk import find_paths
-    n = most if '-' in names else sum(1 for _ in islice(find_paths(names), most))
+    from animal_clf.inference.bulk import iter_photos
+    n = most if '-' in names else sum(1 for _ in islice(iter_photos(names), most))
     return n if n < most else None
 
 def _predictor(args, names):
     "Who answers: the model, here or on the workers of a cluster, or ImageNet where none was named"
-    from animal_clf.inference.predictor import Predictor, Untrained
+    from animal_clf.inference.predictor import Predictor, ZeroShotPredictor
     n = _count_few(names)
-    if names[0] == args.model: return Untrained(n)
+    if names[0] == args.model: return ZeroShotPredictor(n)
     from animal_clf.training.model_file import load_model
     if not args.workers: return Predictor(load_model(args.model), precision=args.precision, n_photos=n)
-    from animal_clf.inference.bulk import SpreadPredictor
-    return SpreadPredictor(args.model, precision=args.precision)
+    from animal_clf.inference.bulk import RayPredictor
+    return RayPredictor(args.model, precision=args.precision)
 
 # %% ../../nbs/10_cli/05_predict.ipynb #8228555a
 def run_predict(
@@ -60,28 +60,28 @@ def run_predict(
     _check_predict(args, names)
     predictor = _predictor(args, names)
     if args.csv or args.jsonl: return _predict_to_file(args, predictor, names)
-    from animal_clf.inference.bulk import find_paths
-    tell = _tell_json if args.json else _tell_untrained if names[0] == args.model else _tell_answers
-    _check_answers(*tell(predictor.predict(find_paths(names)), predictor))
+    from animal_clf.inference.bulk import iter_photos
+    tell = _print_json if args.json else _print_zero_shot if names[0] == args.model else _print_answers
+    _check_answers(*tell(predictor.predict(iter_photos(names)), predictor))
 
 def _predict_to_file(args, predictor, names):
     from animal_clf.inference.bulk import write_predictions
     file = args.csv or args.jsonl
     found = write_predictions(predictor, names, file, 'csv' if args.csv else 'jsonl')
-    for o in found['left']: say('note', f'{o} is of another run, with another model: still going on, or interrupted')
+    for o in found['left']: print_stage('note', f'{o} is of another run, with another model: still going on, or interrupted')
     before = f", {found['n_before']} of them from a run that was interrupted" if found['n_before'] else ''
-    say('predict', f"{plural(found['n'], 'row')} -> {file}{before}" + (f"; {plural(found['n_errors'], 'photo')} could not be read" if found['n_errors'] else ''))
+    print_stage('predict', f"{plural(found['n'], 'row')} -> {file}{before}" + (f"; {plural(found['n_errors'], 'photo')} could not be read" if found['n_errors'] else ''))
     _check_answers(found['n_errors'], found['n'], found['first_error'])
 
 # %% ../../nbs/10_cli/05_predict.ipynb #a1e8b7eb
-def _tell_json(rows, predictor):
+def _print_json(rows, predictor):
     "A list, row by row"
     def tell(i, row): print(('[' if i == 0 else ',') + '\n ' + to_json(row).replace('\n', '\n '), end='', flush=True)
-    found = _tell_each(rows, tell)
+    found = _print_each(rows, tell)
     print('\n]' if found[1] else '[]')
     return found
 
-def _tell_each(rows, tell):
+def _print_each(rows, tell):
     "Tell each row; how many could not be read, how many there were, and what was wrong with the first"
     n, n_errors, first = 0, 0, None
     for row in rows:
@@ -89,31 +89,31 @@ def _tell_each(rows, tell):
         n, n_errors, first = n + 1, n_errors + bool(row['error']), first or row['error']
     return n_errors, n, first
 
-def _tell(row, answer):
+def _print_row(row, answer):
     "A line; control characters in a name are shown, as they could change the other lines"
     print(re.sub(r'[\x00-\x1f\x7f-\x9f]', lambda o: repr(o[0])[1:-1], row['error'] or f"{row['path']}: {answer}"))
 
-def _tell_top(row): return f"{row['label']} {row['probability']:.1%}" + ', then ' + ', '.join(f'{name} {p:.1%}' for name,p in row['top'][1:])
+def _print_top(row): return f"{row['label']} {row['probability']:.1%}" + ', then ' + ', '.join(f'{name} {p:.1%}' for name,p in row['top'][1:])
 
-def _tell_rows(rows, say):
-    "A line per photo; what `_tell_each` counts"
-    return _tell_each(rows, lambda i,row: _tell(row, '' if row['error'] else say(row)))
+def _print_rows(rows, say):
+    "A line per photo; what `_print_each` counts"
+    return _print_each(rows, lambda i,row: _print_row(row, '' if row['error'] else say(row)))
 
 # %% ../../nbs/10_cli/05_predict.ipynb #09061c99
-def _tell_untrained(rows, predictor):
+def _print_zero_shot(rows, predictor):
     "A line per photo, and what it is worth"
-    found = _tell_rows(rows, _tell_top)
-    if found[0] < found[1]: say('note', 'no model was named: this is what ImageNet knows, without any training on your photos')
+    found = _print_rows(rows, _print_top)
+    if found[0] < found[1]: print_stage('note', 'no model was named: this is what ImageNet knows, without any training on your photos')
     return found
 
-def _tell_answers(rows, predictor):
+def _print_answers(rows, predictor):
     "A line per photo; for one that is none of the classes, what it would be if it were, but nobody is called an ape"
     from animal_clf.inference.lookalike import find_primates
     primates = find_primates(predictor.learn)
     def say(row):
         if_one = '' if row['label'] in primates else f" (if one of them, {row['label']})"
-        return f'probably none of the classes{if_one}' if row['known'] is False else _tell_top(row)
-    return _tell_rows(rows, say)
+        return f'probably none of the classes{if_one}' if row['known'] is False else _print_top(row)
+    return _print_rows(rows, print_stage)
 
 def _check_answers(n_errors, n, first):
     "An error if there is no answer at all"
@@ -126,38 +126,38 @@ def run_lookalike(
 ):
     "`animal-clf lookalike`"
     if args.out: check_picture(args.out)
-    from animal_clf.inference.bulk import find_paths
-    photos = list(find_paths(args.photos))
+    from animal_clf.inference.bulk import iter_photos
+    photos = list(iter_photos(args.photos))
     from animal_clf.training.model_file import load_model
     from animal_clf.inference.lookalike import find_lookalikes, plot_lookalikes
-    from animal_clf.evaluation.holdout import read_trained
-    learn, trained = load_model(args.model), read_trained(args.model)
-    rows = find_lookalikes(learn, photos, trained[trained.split == 'train'], one_kind=args.one_kind, primates=args.primates)
+    from animal_clf.evaluation.holdout import read_training_photos
+    learn, trained = load_model(args.model), read_training_photos(args.model)
+    rows = find_lookalikes(learn, photos, trained[trained.split == 'train'], same_kind=args.one_kind, primates=args.primates)
     if args.json: print_json(rows)
-    else: _tell_lookalikes(rows, args.one_kind)
+    else: _print_lookalikes(rows, args.one_kind)
     _check_answers(sum(bool(o['error']) for o in rows), len(rows), rows[0]['error'])
     if args.out:
         from animal_clf.core.settings import DataError
         from animal_clf.core.files import atomic_write
-        from animal_clf.evaluation.html import take_png
+        from animal_clf.evaluation.html import figure_png
         if not any(o['similar'] for o in rows): raise DataError('none of the training photos', f'those of {Path(args.model)/"photos.csv"}, where it says they are', 'Put them back, or leave out --out')
-        with atomic_write(args.out) as o: o.write_bytes(take_png(plot_lookalikes, rows, 20))
-        if not args.json: say('picture', args.out)
+        with atomic_write(args.out) as o: o.write_bytes(figure_png(plot_lookalikes, rows, 20))
+        if not args.json: print_stage('picture', args.out)
 
-def _tell_lookalikes(rows, one_kind):
+def _print_lookalikes(rows, one_kind):
     "A line per photo and its training photos, and what to think of it"
-    from animal_clf.inference.lookalike import describe_lookalike, measure_spread
+    from animal_clf.inference.lookalike import describe_lookalike, answer_entropy
     for o in rows:
-        _tell(o, '' if o['error'] else describe_lookalike(o))
+        _print_row(o, '' if o['error'] else describe_lookalike(o))
         if o['similar']: print('    most alike in training: ' + ', '.join(f'{path} ({label}, {likeness:.2f})' for path,label,likeness in o['similar']))
     if all(o['error'] for o in rows): return
     kin = [o for o in rows if o['nearest'] and (one_kind or not o['known'])]
     if len(kin) >= 3:
-        softmax, nearest = measure_spread([o['softmax'][0] for o in kin]), measure_spread([o['nearest'][0][0] for o in kin])
-        say('spread', f"of {len(kin)} photos {'of one kind' if one_kind else 'that are none of the classes'}, {softmax['share']:.0%} would be {softmax['top']} by the softmax; {nearest['share']:.0%} are nearest to {nearest['top']}")
-    if not any(o['similar'] for o in rows): say('note', 'no training photos are shown: they are not where photos.csv in the model folder says')
-    if any(o['seen_from'] == 'classes' for o in kin): say('note', 'ask about three different photos of one kind or more: people are best told apart among people')
-    say('note', 'percents of the nearest say how clear the ranking is among the classes compared, on the scale of photos of the classes; they are no probabilities')
+        softmax, nearest = answer_entropy([o['softmax'][0] for o in kin]), answer_entropy([o['nearest'][0][0] for o in kin])
+        print_stage('spread', f"of {len(kin)} photos {'of one kind' if one_kind else 'that are none of the classes'}, {softmax['share']:.0%} would be {softmax['top']} by the softmax; {nearest['share']:.0%} are nearest to {nearest['top']}")
+    if not any(o['similar'] for o in rows): print_stage('note', 'no training photos are shown: they are not where photos.csv in the model folder says')
+    if any(o['seen_from'] == 'classes' for o in kin): print_stage('note', 'ask about three different photos of one kind or more: people are best told apart among people')
+    print_stage('note', 'percents of the nearest say how clear the ranking is among the classes compared, on the scale of photos of the classes; they are no probabilities')
 
 # %% ../../nbs/10_cli/05_predict.ipynb #b047182c
 def run_export(
@@ -166,7 +166,7 @@ def run_export(
     "`animal-clf export`"
     from animal_clf.inference.export import export_onnx
     from animal_clf.training.model_file import load_model
-    say('export', f'{export_onnx(load_model(args.model), args.onnx)}: pixels of photos in, probabilities out; its metadata says how')
+    print_stage('export', f'{export_onnx(load_model(args.model), args.onnx)}: pixels of photos in, probabilities out; its metadata says how')
 
 # %% ../../nbs/10_cli/05_predict.ipynb #ca348593
 def run_app(
@@ -174,5 +174,5 @@ def run_app(
 ):
     "`animal-clf app`"
     from animal_clf.app.server import serve
-    try: serve(args.model, args.host, args.port, tell=lambda url: say('app', f'{url}   (Ctrl-C ends it)'))
+    try: serve(args.model, args.host, args.port, tell=lambda url: print_stage('app', f'{url}   (Ctrl-C ends it)'))
     except KeyboardInterrupt: pass   # that is how it ends

@@ -8,7 +8,7 @@ __all__ = ['run_all', 'run_train']
 # %% ../../nbs/10_cli/04_train.ipynb #a0c0a2e3
 from pathlib import Path
 
-from .console import read_options, say
+from .console import read_options, print_stage
 from .evaluate import report_test
 from .photos import collect_classes
 
@@ -20,10 +20,10 @@ def _read_data(source, settings, groups=None):
     data = read_photos(source, settings.n_test, seed=settings.seed)
     if groups: data = group_classes(data, groups)
     n = data.photos.split.value_counts()
-    say('data', f"{source}: {len(data.photos)} photos of {len(data.classes)} classes ({n['train']} train, {n['valid']} validation, {n['test']} test)" +
+    print_stage('data', f"{source}: {len(data.photos)} photos of {len(data.classes)} classes ({n['train']} train, {n['valid']} validation, {n['test']} test)" +
                  (' - drawings, not photos: the numbers below say nothing about photos' if data.drawn else ''))
-    for o in data.skipped.head(3).itertuples(): say('skipped', o.reason)
-    if len(data.skipped) > 3: say('skipped', f'and {len(data.skipped)-3} more; all are in skipped.csv beside the model')
+    for o in data.skipped.head(3).itertuples(): print_stage('skipped', o.reason)
+    if len(data.skipped) > 3: print_stage('skipped', f'and {len(data.skipped)-3} more; all are in skipped.csv beside the model')
     return data
 
 def _recipe(args, settings):
@@ -42,7 +42,7 @@ def _head(args):
     return HeadConfig(args.head, args.dropout or (), log_softmax=args.recipe == 'custom_head')
 
 # %% ../../nbs/10_cli/04_train.ipynb #99554c61
-_usual = ('resnet18', 'resnet34', 'resnet50', 'tf_efficientnet_lite0') # known without waiting for timm, which knows all the others
+_common_archs = ('resnet18', 'resnet34', 'resnet50', 'tf_efficientnet_lite0') # known without waiting for timm, which knows all the others
 
 def _check_training(args, settings):
     "Raise `SettingsError` for options of training that can't be used, before anything is read or fetched"
@@ -52,7 +52,7 @@ def _check_training(args, settings):
     from animal_clf.training.recipes import get_recipe
     recipe, epochs = _recipe(args, settings)
     get_recipe(recipe, epochs=epochs)
-    if settings.arch not in _usual:
+    if settings.arch not in _common_archs:
         from animal_clf.vision.backbone import get_arch
         get_arch(settings.arch)
     if args.groups and not Path(args.groups).is_file(): raise SettingsError(f'--groups {args.groups}, which is no file', 'a table class,group', 'Check the path')
@@ -65,7 +65,7 @@ def _resumed_arch(file, args, settings):
     from animal_clf.core.settings import offline_arch
     from animal_clf.training.checkpoint import load_checkpoint
     if not args.resume or load_checkpoint(file).train_state.config.get('arch') != offline_arch: return settings.arch
-    if settings.arch != offline_arch: say('weights', f'this training was begun with the offline backbone {offline_arch}, and goes on with it')
+    if settings.arch != offline_arch: print_stage('weights', f'this training was begun with the offline backbone {offline_arch}, and goes on with it')
     return offline_arch
 
 def _train_model(data, settings, args, offline_too):
@@ -78,22 +78,22 @@ def _train_model(data, settings, args, offline_too):
     from animal_clf.training.train import train
     from animal_clf.training.callbacks import checkpoint_name
     recipe, epochs = _recipe(args, settings)
-    run = RunConfig(args.out, args.resume, args.precision, args.workers, say)
+    run = RunConfig(args.out, args.resume, args.precision, args.workers, print_stage)
     file = Path(args.out)/checkpoint_name
-    if args.resume and not file.exists(): say('resume', f'no checkpoint in {args.out}: training starts from the beginning')
-    if file.exists() and not args.resume: say('note', f'{file} of an interrupted training is replaced; --resume would have gone on with it')
+    if args.resume and not file.exists(): print_stage('resume', f'no checkpoint in {args.out}: training starts from the beginning')
+    if file.exists() and not args.resume: print_stage('note', f'{file} of an interrupted training is replaced; --resume would have gone on with it')
     arch = _resumed_arch(file, args, settings) if offline_too and file.exists() else settings.arch
     options = dict(recipe=recipe, epochs=epochs, seed=settings.seed, batch_size=settings.batch_size, budget=args.budget, run=run)
     try: trained = train(data, arch=arch, **options)
     except WeightsError as e:
         if not offline_too or arch == offline_arch: raise
-        say('weights', f'{e.found}; going on with the offline backbone {offline_arch}')
+        print_stage('weights', f'{e.found}; going on with the offline backbone {offline_arch}')
         trained = train(data, arch=offline_arch, **options)
     if is_main(): save_model(trained, data, args.out)
     valid = f'validation accuracy {trained.valid_accuracy:.1%} ' if trained.valid_accuracy is not None else ''
-    say('training', f'{trained.arch}, recipe {trained.recipe}: {valid}-> {args.out}')
-    if trained.recipe == 'head' and (args.epochs or args.budget): say('note', 'recipe head has no epochs, and takes seconds: --epochs and --budget were not needed')
-    if trained.recipe == 'auto' and not (args.epochs or args.budget): say('note', 'this is the head alone; with --budget SECONDS auto goes on and trains the whole network, and keeps what is better')
+    print_stage('training', f'{trained.arch}, recipe {trained.recipe}: {valid}-> {args.out}')
+    if trained.recipe == 'head' and (args.epochs or args.budget): print_stage('note', 'recipe head has no epochs, and takes seconds: --epochs and --budget were not needed')
+    if trained.recipe == 'auto' and not (args.epochs or args.budget): print_stage('note', 'this is the head alone; with --budget SECONDS auto goes on and trains the whole network, and keeps what is better')
     return trained
 
 # %% ../../nbs/10_cli/04_train.ipynb #d5fd1ad9
@@ -150,9 +150,9 @@ def run_all(
     seen = data.photos[data.photos.split != 'test']
     with watch.stage('test'): result = evaluate(trained.learn, data.split('test'), seen, data.groups, thorough=False)
     watch.timings['to_test_result'] = watch.since_start()
-    say('test', f"{result.line()}; {watch.timings['to_test_result']:.1f} s after the start")
+    print_stage('test', f"{result}; {watch.timings['to_test_result']:.1f} s after the start")
     report_test(args.out, result, trained.learn, seen, source, trained.log, watch, data_notes(source, data.skipped), trained.best_epoch)
-    say('next', f'animal-clf predict {args.out} PHOTO   ({watch.since_start():.1f} s in all)')
+    print_stage('next', f'animal-clf predict {args.out} PHOTO   ({watch.since_start():.1f} s in all)')
 
 # %% ../../nbs/10_cli/04_train.ipynb #2fc7e128
 def run_train(

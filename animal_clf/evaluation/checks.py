@@ -18,7 +18,7 @@ from ..training.open_set import count_kept
 from .evaluate import Evaluation
 from .holdout import fingerprint_photos
 from .metrics import wilson_interval
-from .plots import find_confused_pairs
+from .plots import most_confused
 
 # %% ../../nbs/07_evaluation/08_checks.ipynb #24d68273
 @dataclass
@@ -26,13 +26,13 @@ class Case:
     "A result, and what is known of the model it belongs to"
     result:Evaluation      # From `evaluate`
     info:ModelInfo         # From `read_info`, after `record_test`
-    trained:pd.DataFrame   # Columns path, label, split (train, valid), sha256
+    seen:pd.DataFrame      # Columns path, label, split (train, valid), sha256
     log:pd.DataFrame=None  # A row per epoch, if there is a log
 
     @property
     def counts(self) -> pd.Series: # Training photos per class, the most frequent first
         "How many photos of each class were trained on"
-        return self.trained[self.trained.split == 'train'].label.value_counts()
+        return self.seen[self.seen.split == 'train'].label.value_counts()
 
     @property
     def imbalance(self) -> float: # 1 or more
@@ -54,7 +54,7 @@ def _warn_leaks(case):
         told = ', '.join(names[:20]) + (f' and {len(names)-20} more' if len(names) > 20 else '')
         left = f'On the other {len(clean)} it is {_percent(clean.right.mean())}.' if len(clean) else 'No other photo is left.'
         yield f"{len(names)} of {len(result.answers)} test photos show what was also trained on, so the accuracy is too high: {told}. {left}"
-    if result.n_looked_at < len(case.trained): yield f'{len(case.trained) - result.n_looked_at} of {len(case.trained)} training photos are no longer where they were: copies of them among the test photos would only be found if their bytes are the same.'
+    if result.n_looked_at < len(case.seen): yield f'{len(case.seen) - result.n_looked_at} of {len(case.seen)} training photos are no longer where they were: copies of them among the test photos would only be found if their bytes are the same.'
 
 def _warn_choosing(case):
     if case.n_tests > 1: yield f'{case.n_tests} models, one after another, were tested on these very photos. Whoever chose among them by that has no test any more: the accuracy flatters. New photos would tell.'
@@ -70,8 +70,8 @@ def _warn_baselines(case):
 
 # %% ../../nbs/07_evaluation/08_checks.ipynb #abfc9b14
 def count_needed(
-    accuracy:float,   # In [0,1]
-    width:float=.05   # Of the 95 % interval, between 0 and 1
+    accuracy:float, # In [0,1]
+    width:float=.05 # Of the 95 % interval, between 0 and 1
 ) -> int: # Photos
     "Test photos that it takes until the interval of such an accuracy is no wider"
     low, high = 1, 10**7
@@ -93,7 +93,7 @@ def _apart(k, n, k2, n2):
     return abs(a - b) > np.hypot(*((a - low, high2 - b) if a > b else (high - a, b - low2)))
 
 def _warn_validation(case):
-    m, valid, n = case.result.metrics, case.info.valid_accuracy, (case.trained.split == 'valid').sum()
+    m, valid, n = case.result.metrics, case.info.valid_accuracy, (case.seen.split == 'valid').sum()
     if valid is None or not n or not _apart(valid*n, n, m['n_correct'], m['n_test']): return
     cause = 'the test photos are of another kind, or much was chosen by the validation photos' if valid > m['accuracy'] else 'the test photos are easier, or leak'
     yield f"Validation accuracy {_percent(valid)} and test accuracy {_percent(m['accuracy'])} are farther apart than chance explains: {cause}."
@@ -149,7 +149,7 @@ def _check(is_done, figure): return (_done if is_done else _open), figure
 def _held_out(case): return _check(not [o for o in case.result.leaks if o['how'] == 'same bytes'], f"{case.result.metrics['n_test']} test photos")
 
 def _no_leaks(case):
-    leaks, there, all_ = len(case.result.leaks), case.result.n_looked_at, len(case.trained)
+    leaks, there, all_ = len(case.result.leaks), case.result.n_looked_at, len(case.seen)
     if not leaks and there < all_: return _cannot, f'{all_ - there} of {all_} training photos are gone'
     return _check(not leaks, _count(leaks, 'leak') if leaks else f'none among {all_} training photos')
 
@@ -167,7 +167,7 @@ def _counted(case):
 def _pretrained(case): return _check(case.info.recipe != 'scratch', f'recipe {case.info.recipe}, {case.info.arch}')
 
 def _validated(case):
-    n = int((case.trained.split == 'valid').sum())
+    n = int((case.seen.split == 'valid').sum())
     return _check(n, f'{n} validation photos' + (f', {_percent(case.info.valid_accuracy)} right' if case.info.valid_accuracy is not None else ''))
 
 def _learning_curve(case):
@@ -200,7 +200,7 @@ def _each_class(case):
     return _check(len(recalls) == len(case.result.metrics['per_class']), f'lowest recall: {worst}, {_percent(recalls[worst])}; balanced accuracy {_percent(case.result.metrics["balanced_accuracy"])}')
 
 def _confusions(case):
-    pairs = find_confused_pairs(case.result.metrics, 1)
+    pairs = most_confused(case.result.metrics, 1)
     return _done, 'no mistakes' if not len(pairs) else f"{pairs.label[0]} taken for {pairs.answer[0]}, {_count(pairs.photos[0], 'time')}"
 
 def _mistakes(case): return _done, f"{_count(case.result.metrics['n_test'] - case.result.metrics['n_correct'], 'mistake')}, shown in the report"
@@ -238,8 +238,8 @@ _checklist = (
     ('Use the test set once', 'training.model_file.count_tests', _tested_once),
     ('Tell the accuracy with its interval', 'evaluation.metrics.wilson_interval', _interval),
     ('Test on enough photos for the claim', 'evaluation.checks.count_needed', _enough),
-    ('Look at every class by itself', 'evaluation.metrics.tabulate_classes', _each_class),
-    ('Look at which classes are confused', 'evaluation.plots.plot_confusion', _confusions),
+    ('Look at every class by itself', 'evaluation.metrics.classification_report', _each_class),
+    ('Look at which classes are confused', 'evaluation.plots.plot_confusion_matrix', _confusions),
     ('Look at the mistakes', 'evaluation.plots.plot_top_losses', _mistakes),
     ('See where the model looked', 'evaluation.explain.plot_gradcam', lambda case: (_done, 'the surest mistakes, in the report')),
     ('Make the probabilities believable', 'training.head.choose_temperature', _believable),

@@ -17,7 +17,7 @@ from fastcore.xml import Div, H1, H2, P
 from ..core.files import atomic_write
 from ..core.images import thumbnail_url
 from ..core.settings import DataError, ModelFileError
-from .html import make_page, photo, slug, table
+from .html import make_page, photo_figure, slug, table
 from .metrics import wilson_interval
 
 # %% ../../nbs/07_evaluation/04_compare.ipynb #8bfe1b3d
@@ -75,7 +75,7 @@ class Comparison:
         "95 % interval of the difference"
         return difference_interval(self.both, self.only_a, self.only_b, self.neither)
 
-    def line(self) -> str: # One sentence
+    def __str__(self) -> str: # One sentence
         "The verdict in one line"
         (a, b), (low, high) = self.accuracies, self.interval
         better = self.names[self.only_b > self.only_a]
@@ -122,7 +122,7 @@ class Report:
     values:dict          # `report.json`
     answers:pd.DataFrame # `answers.csv`
 
-    def line(self) -> str: # "test accuracy 95.0 % (190/200), 95 % interval 91.0 to 97.3 %"
+    def __str__(self) -> str: # "test accuracy 95.0 % (190/200), 95 % interval 91.0 to 97.3 %"
         "The answer in one line"
         v, (low, high) = self.values, self.values['accuracy_ci95']
         return f"test accuracy {v['accuracy']:.1%} ({v['n_correct']}/{v['n_test']}), 95% interval {low:.1%} to {high:.1%}"
@@ -132,7 +132,7 @@ _numbers = ('accuracy', 'balanced_accuracy', 'macro_f1', 'log_loss', 'brier', 'e
 # %% ../../nbs/07_evaluation/04_compare.ipynb #4ad4e50b
 def _check(report):
     "Use once what is used later: what is missing or of another kind raises here"
-    report.line()
+    str(report)
     values = report.values
     rows = [*values['per_class'].values(), *(values[f'{o}_avg'] for o in ('micro', 'macro', 'weighted'))]
     numbers = [values.get(o) for o in _numbers] + [o[k] for o in rows for k in ('precision', 'recall', 'f1')]
@@ -186,7 +186,7 @@ def _examples(rows, most=24):
     "Photos on which the two differ, as a grid"
     shown = rows.head(most)
     more = [P(f'and {len(rows)-most} more', cls='muted')] if len(rows) > most else []
-    return [Div(*[photo(thumbnail_url(o.path_a), f'a photo labelled {o.label}', f'{o.label}: {o.answer_a} ({o.probability_a:.0%}) against {o.answer_b} ({o.probability_b:.0%})') for o in shown.itertuples()], cls='grid'), *more]
+    return [Div(*[photo_figure(thumbnail_url(o.path_a), f'a photo labelled {o.label}', f'{o.label}: {o.answer_a} ({o.probability_a:.0%}) against {o.answer_b} ({o.probability_b:.0%})') for o in shown.itertuples()], cls='grid'), *more]
 
 def _value(value): return '–' if value is None or pd.isna(value) else f'{value:.0f}' if value > 1.5 and float(value).is_integer() else f'{value:.3f}'
 
@@ -205,6 +205,6 @@ def write_comparison(
     sections = {'Photo by photo': [table(('', f'{other} right', f'{other} wrong'), counts), P('Only the photos on which one of the two is right say which one is better.', cls='muted')],
                 'Numbers': [table(('', one, other), [(o.Index, *map(_value, o[1:])) for o in numbers.itertuples()])],
                 f'1: only {one} is right': _examples(only_a), f'2: only {other} is right': _examples(only_b)}
-    page = make_page(f'{one} against {other}', H1(found.line() + '.'), *unmatched, *[o for name,parts in sections.items() for o in (H2(name, id=slug(name)), *parts)], sections=list(sections))
+    page = make_page(f'{one} against {other}', H1(f'{found}.'), *unmatched, *[o for name,parts in sections.items() for o in (H2(name, id=slug(name)), *parts)], sections=list(sections))
     with atomic_write(file) as o: o.write_text(page, encoding='utf8', errors='backslashreplace')
     return Path(file)

@@ -38,7 +38,7 @@ class Evaluation:
         "Class index of each test photo"
         return self.answers.label.map(self.metrics['classes'].index).to_numpy()
 
-    def line(self) -> str: # "test accuracy 95.0 % (190/200), 95 % interval 91.0 to 97.3 %"
+    def __str__(self) -> str: # "test accuracy 95.0 % (190/200), 95 % interval 91.0 to 97.3 %"
         "The answer in one line"
         m = self.metrics
         low, high = m['accuracy_ci95']
@@ -73,7 +73,7 @@ def _answer(learn, test):
 def evaluate(
     learn:Learner,        # Made by `train` or `load_model`
     test:pd.DataFrame,    # Columns path, label, sha256: photos that the model never saw
-    trained:pd.DataFrame, # Columns path, label, sha256: photos that it was trained on or validated with
+    seen:pd.DataFrame,    # Columns path, label, sha256: photos that it was trained on or validated with
     groups:dict=None,     # {class: group}, where there are two levels of labels; then `metrics` has `groups` too
     source:str|Path=None, # Folder or table of the test photos, which may know where they came from
     thorough:bool=True    # Do what `examine` does, too? It takes seconds per thousand photos
@@ -91,13 +91,13 @@ def evaluate(
     metrics |= dict(temperature=learn.temperature, before_temperature=score_probabilities(softmax(logits), truth))
     if known: metrics['unknown'] = _count_unknown(table, metrics, learn.known)
     if groups: metrics['groups'] = _group_metrics(probabilities, test.label, classes, groups)
-    result = Evaluation(metrics, table, probabilities, find_leaks(test, trained)[0], tabulate_slices(answers == truth, {}))
-    return examine(result, learn, trained, groups, source) if thorough else result
+    result = Evaluation(metrics, table, probabilities, find_leaks(test, seen)[0], tabulate_slices(answers == truth, {}))
+    return examine(result, learn, seen, groups, source) if thorough else result
 
 # %% ../../nbs/07_evaluation/06_evaluate.ipynb #a4176956
-def _biggest_class(answers, trained):
+def _biggest_class(answers, seen):
     "Always answering the class that most training photos have"
-    name = trained.label.mode()[0] if 'label' in trained and len(trained) else answers.label.mode()[0]
+    name = seen.label.mode()[0] if 'label' in seen and len(seen) else answers.label.mode()[0]
     k = int((answers.label == name).sum())
     return dict(answer=name, accuracy=k/len(answers), accuracy_ci95=list(wilson_interval(k, len(answers))))
 
@@ -112,16 +112,16 @@ def _imagenet(answers, classes):
 
 # %% ../../nbs/07_evaluation/06_evaluate.ipynb #a6e0b13b
 def examine(
-    result:Evaluation,    # From `evaluate`
-    learn:Learner,        # The model
-    trained:pd.DataFrame, # Columns path, label, sha256: photos that it was trained on or validated with
-    groups:dict=None,     # {class: group}
-    source:str|Path=None  # Folder or table of the test photos
+    result:Evaluation,   # From `evaluate`
+    learn:Learner,       # The model
+    seen:pd.DataFrame,   # Columns path, label, sha256: photos that it was trained on or validated with
+    groups:dict=None,    # {class: group}
+    source:str|Path=None # Folder or table of the test photos
 ) -> Evaluation: # With `leaks` by picture, `slices`, and `baselines` among its metrics
     "Look for reasons to doubt a result: leaks, answers that need no training, kinds of photos it does worse on"
     answers, classes, backbone = result.answers, result.metrics['classes'], feature_extractor(learn, mirror=False)   # training photos are in the cache, mirror images of them may not be
-    baselines = dict(biggest_class=_biggest_class(answers, trained), imagenet=_imagenet(answers, classes))
-    leaks, n_looked_at = find_leaks(answers, trained, backbone)
+    baselines = dict(biggest_class=_biggest_class(answers, seen), imagenet=_imagenet(answers, classes))
+    leaks, n_looked_at = find_leaks(answers, seen, backbone)
     kinds = {'size': slice_by_size(answers.path, backbone.px)}
     if source: kinds['source'] = slice_by_source(answers.path, source)
     if groups: kinds['group'] = answers.label.map(groups).tolist()

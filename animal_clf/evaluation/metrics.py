@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['wilson_interval', 'bootstrap_interval', 'score_probabilities', 'calibration_error', 'expected_ece', 'compute_metrics',
-           'tabulate_classes', 'tabulate_reliability']
+           'classification_report', 'reliability_table']
 
 # %% ../../nbs/07_evaluation/01_metrics.ipynb #ba8d0cf4
 import numpy as np, pandas as pd
@@ -27,7 +27,7 @@ def wilson_interval(
     return max(0., float(middle-half)), min(1., float(middle+half))
 
 # %% ../../nbs/07_evaluation/01_metrics.ipynb #deb39088
-def _redraw(confusion, n_draws, seed):
+def _bootstrap(confusion, n_draws, seed):
     "Right answers (S, K) and answers of each class (S, K), for `n_draws` redrawn test sets"
     rng, k = np.random.default_rng(seed), len(confusion)
     right, answered = np.zeros((n_draws, k)), np.zeros((n_draws, k))
@@ -58,7 +58,7 @@ def bootstrap_interval(
     support = confusion.sum(1)
     with np.errstate(divide='ignore', invalid='ignore'):   # classes without photos are left out
         value = float(measures[measure](np.diag(confusion), confusion.sum(0), support))
-        drawn = measures[measure](*_redraw(confusion, n_draws, seed), support)
+        drawn = measures[measure](*_bootstrap(confusion, n_draws, seed), support)
     n = (support > 0).sum()**2/(1/support[support > 0]).sum()
     low, high = wilson_interval(value*n, n)
     return value, min(low, float(np.quantile(drawn, .025))), max(high, float(np.quantile(drawn, .975)))
@@ -160,7 +160,7 @@ def compute_metrics(
         mean_confidence=float(probabilities.max(1).mean()), baseline_accuracy=float(np.bincount(truth).max()/n))
 
 # %% ../../nbs/07_evaluation/01_metrics.ipynb #8e53f691
-def tabulate_classes(
+def classification_report(
     metrics:dict # From `compute_metrics`
 ) -> pd.DataFrame: # Columns precision, recall, f1, support; a row per class, then the averages
     "Precision, recall, F1 and number of photos of each class and on average"
@@ -168,7 +168,7 @@ def tabulate_classes(
     return pd.DataFrame([o for _,o in rows], [name for name,_ in rows], ['precision', 'recall', 'f1', 'support'])
 
 # %% ../../nbs/07_evaluation/01_metrics.ipynb #d210ac21
-def tabulate_reliability(
+def reliability_table(
     probabilities:np.ndarray, # (N, n_classes), rows sum to 1
     truth:np.ndarray,         # int (N,) class indices
     n_bins:int=10             # Bins of about equal number, 1 or more; fewer, if there are fewer photos

@@ -21,7 +21,7 @@ from ..data.block import make_dls
 from ..data.splits import Photos
 from ..training.learner import feature_extractor, last_layer, Learner
 from ..training.model_file import load_model
-from .fused import AnswerNetwork
+from .fused import FusedClassifier
 
 # %% ../../nbs/08_inference/05_export.ipynb #c44d0e5a
 def _fold_temperature(learn):
@@ -86,7 +86,7 @@ def export_onnx(
 ) -> Path: # The file
     "Write a model as an ONNX file: photos in, as bytes; probabilities out, and what there is to know about them"
     import onnx   # only whoever exports waits for it
-    file, network = _check_onnx_name(file), AnswerNetwork(learn)
+    file, network = _check_onnx_name(file), FusedClassifier(learn)
     _check_length(network)
     made = onnx.load_from_string(to_onnx(network, network.outputs))
     made.doc_string = _how_to_use

@@ -15,7 +15,7 @@ import numpy as np
 from ..core.images import open_photo
 from ..core.progress import progress
 from ..core.settings import PhotoError, SettingsError
-from .image_stats import gray_thumbnail
+from .image_stats import grey_thumbnail
 
 # %% ../../nbs/02_vision/07_duplicates.ipynb #3d60144b
 def local_contrast(
@@ -129,7 +129,7 @@ def _one_thread_each():
 # %% ../../nbs/02_vision/07_duplicates.ipynb #2f505e56
 def _try_grey(path):
     "The grey picture of the photo at `path`, or `None` if it can't be read"
-    try: return gray_thumbnail(open_photo(path, min_px=64))
+    try: return grey_thumbnail(open_photo(path, min_px=64))
     except PhotoError: return None   # whoever asks for groups has checked the photos, and has its own row for this one
 
 def group_near_duplicates(
