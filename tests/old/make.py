@@ -10,10 +10,10 @@ be made again, and today's code can't: it has other modules. How they were made,
 
 - model/: a tiny network, trained from scratch on drawn pictures and tested, after another one in the same folder; of report/ the table and
   the JSON are kept, not the page and the plots
-- data/: photos collected by way of a proxy that plays the internet, one of them deleted since, one set aside by `clean`; to keep it
-  small, without raw/ and without the set-aside copy and broken file
-- older/: the same manifest without the columns `time` and `phash`, as versions before that one wrote it
-- killed/: a manifest with the journal of a run that was killed while it set a photo aside
+- data/: photos collected by way of a proxy that plays the internet; one was deleted since, three were set aside as `clean` does it, and
+  one of these put back; to keep it small, raw/, the set-aside copy and the broken file were left out
+- older/: the same manifest without the columns `time` and `phash`, which the old code reads too; made of the other one, not by older code
+- killed/: a manifest with a journal as it is when a run is killed that sets a photo aside
 - expected.json: what the old code said about all this. `retry` lists the addresses of failed rows that may be tried again; `undone` has the
   counts after `clean --undo`, `again` what `download` says where there is enough already; `answers` and `nearest` are about `asked`
 """
