@@ -8,6 +8,7 @@ __all__ = ['ReviewWidget', 'write_review', 'check_page']
 # %% ../../nbs/05_cleaning/04_review.ipynb #1d913710
 import base64, hashlib, json
 from functools import lru_cache, partial
+from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
@@ -234,101 +235,5 @@ _no_script = ('This browser runs no scripts here, so the page can not save your 
               'with the first line "path,kind,decision,label,reason", and for each photo that should go its path, the kind of finding, the word '
               'drop, its label, and why. Or apply what is ticked already: those are the proposals of "animal-clf clean".')
 
-_style = '''
-:root { color-scheme: light dark; --paper: #fff; --ink: #1c1e21; --soft: #5a6068; --line: #d0d4da; --card: #f6f7f9; --go: #b3261e; --stay: #17663a; --link: #0b57a4; }
-@media (prefers-color-scheme: dark) { :root { --paper: #15171a; --ink: #e8eaed; --soft: #a6adb6; --line: #3d434b; --card: #1f2226; --go: #ff8a80; --stay: #7fd6a2; --link: #8ab8f0; } }
-* { box-sizing: border-box; }
-html { scroll-padding: 1rem 0 9rem; }
-body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.45 system-ui, sans-serif; }
-header, main { max-width: 1240px; margin: 0 auto; padding: 0 1rem; }
-main { padding-bottom: 3rem; }
-h1 { font-size: 1.6rem; margin: 1.2rem 0 .4rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.25rem; margin: 2.2rem 0 .2rem; }
-header p, section > p { max-width: 46rem; margin: .3rem 0 .8rem; }
-.total { margin-left: .6rem; color: var(--soft); font-weight: 400; }
-.more { color: var(--soft); }
-fieldset { border: 0; margin: 0; padding: 0; min-width: 0; }
-legend { padding: 0; color: var(--soft); font-size: .85rem; }
-.frames { display: flex; flex-wrap: wrap; gap: .9rem; }
-.single { width: 100%; }
-.group { --n: 6; width: calc(var(--n)*190px + 16px); max-width: 100%; border: 1px solid var(--line); border-radius: 10px; padding: .2rem .7rem .7rem; content-visibility: auto; contain-intrinsic-size: auto 21rem; }
-.wide-1 { --n: 1; } .wide-2 { --n: 2; } .wide-3 { --n: 3; } .wide-4 { --n: 4; } .wide-5 { --n: 5; }
-.group legend { padding: 0 .4rem; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(178px, 1fr)); gap: .7rem; margin-top: .3rem; }
-.card { display: flex; flex-direction: column; background: var(--card); border: 2px solid transparent; border-radius: 8px; padding: 7px; min-width: 0; }
-.single .card { content-visibility: auto; contain-intrinsic-size: auto 19rem; }
-.card:has(:checked) { border-color: var(--go); }
-.card:has(:checked) img { opacity: .45; }
-.photo { display: grid; place-items: center; height: 160px; cursor: pointer; }
-.photo img { width: 160px; height: 160px; object-fit: contain; }
-.none { display: grid; place-items: center; width: 160px; height: 160px; padding: .6rem; border: 1px dashed var(--soft); border-radius: 6px; color: var(--soft); font-size: .85rem; text-align: center; overflow: hidden; overflow-wrap: anywhere; }
-.words { flex: 1; margin-top: .35rem; font-size: .875rem; line-height: 1.35; overflow-wrap: anywhere; }
-.words p { margin: 0 0 .2rem; }
-.path { color: var(--soft); font-size: .8rem; white-space: pre-wrap; }
-.split { margin-left: .2rem; color: var(--soft); }
-.hint { color: var(--link); }
-code { font-size: .9em; overflow-wrap: anywhere; }
-.foot { display: flex; justify-content: space-between; align-items: center; margin: .2rem 0 0; min-height: 2rem; }
-.tick { display: flex; align-items: center; gap: .45rem; padding: .2rem .5rem .2rem 0; cursor: pointer; }
-.tick input { width: 1.2rem; height: 1.2rem; margin: 0; accent-color: var(--go); }
-.card:has(:checked) .tick { color: var(--go); font-weight: 600; }
-.mark { color: var(--stay); border: 1px solid; border-radius: 99px; padding: 0 .55rem; font-size: .8rem; font-weight: 600; }
-.card:has(:checked) .mark { display: none; }
-.empty { display: none; color: var(--go); margin: .6rem 0 0; }
-.group:not(:has(input:not(:checked))) .empty, noscript .empty { display: block; }
-footer { position: sticky; bottom: 0; background: var(--paper); border-top: 1px solid var(--line); padding: .5rem 1rem; display: flex; flex-wrap: wrap; gap: .5rem 1.2rem; align-items: center; justify-content: space-between; }
-nav { display: flex; gap: .1rem 1rem; flex-wrap: wrap; font-size: .9rem; }
-nav a { color: var(--link); white-space: nowrap; }
-.buttons { display: none; gap: .5rem; flex-wrap: wrap; }
-.scripted .buttons { display: flex; }
-button, select { font: inherit; padding: .3rem .7rem; border: 1px solid var(--line); border-radius: 6px; background: var(--card); color: var(--ink); min-height: 2.2rem; }
-#save { background: var(--link); border-color: var(--link); color: var(--paper); font-weight: 600; }
-#status { margin: 0; flex-basis: 100%; font-size: .9rem; }
-#status:empty { display: none; }
-:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
-@media (max-width: 520px) {
-  .group { width: 100%; }
-  .cards { grid-template-columns: 1fr; }
-  .card { display: grid; grid-template-columns: 120px minmax(0, 1fr); gap: 0 .7rem; }
-  .single .card { contain-intrinsic-size: auto 9rem; }
-  .photo { grid-row: span 2; height: 120px; } .photo img, .none { width: 120px; height: 120px; } .none { padding: .2rem; font-size: .75rem; }
-  footer { padding: .4rem .7rem; } nav { flex-wrap: nowrap; overflow-x: auto; max-width: 100%; } button, select { padding: .3rem .5rem; font-size: .85rem; } select { max-width: 7.5rem; } .long { display: none; }
-}
-@media print { footer { display: none; } }
-'''
-
-_script = '''
-'use strict';
-const byId = id => document.getElementById(id), rows = JSON.parse(byId('rows').textContent);
-const boxes = [...document.querySelectorAll('.card input')], same = new Map();
-rows.forEach((row, i) => same.has(row[0]) ? same.get(row[0]).push(i) : same.set(row[0], [i]));
-let unsaved = false;
-function tick(i, on) { for (const j of same.get(rows[i][0])) boxes[j].checked = on; }   // one photo, one decision
-function count() {
-  for (const o of document.querySelectorAll('[data-count]')) o.textContent = rows.filter((row, i) => row[1] === o.dataset.count && boxes[i].checked).length;
-}
-function tickKind(on) {
-  rows.forEach((row, i) => { if (row[1] === byId('kind').value && !(on && boxes[i].dataset.stays)) tick(i, on); });
-  changed();
-}
-function changed() { unsaved = true; byId('status').textContent = ''; count(); }
-function save() {
-  const quote = o => '"' + o.replaceAll('"', '""') + '"';
-  const lines = rows.map(([path, kind, label, reason], i) => [path, kind, boxes[i].checked ? 'drop' : 'keep', label, reason].map(quote).join(','));
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob(['path,kind,decision,label,reason\\r\\n', ...lines.map(o => o + '\\r\\n')], {type: 'text/csv'}));
-  link.download = 'decisions.csv';
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-  unsaved = false;
-  const n = [...same.values()].filter(o => boxes[o[0]].checked).length;
-  byId('status').textContent = `Saved: ${n} of ${same.size} photos to drop. Look for decisions.csv among your downloads.`;
-}
-document.addEventListener('change', e => { if (e.target.type === 'checkbox') { tick(+e.target.id.slice(1), e.target.checked); changed(); } });
-byId('all').addEventListener('click', () => tickKind(true));
-byId('none').addEventListener('click', () => tickKind(false));
-byId('save').addEventListener('click', save);
-addEventListener('beforeunload', e => { if (unsaved) e.preventDefault(); });
-document.body.classList.add('scripted');
-count();
-'''
+# The page is one file, so style and script go into it; they are written as files of their own, for editors that know CSS and JavaScript
+_style, _script = ((files('animal_clf.cleaning')/'static'/o).read_text(encoding='utf8') for o in ('review.css', 'review.js'))

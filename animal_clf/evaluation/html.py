@@ -8,6 +8,7 @@ __all__ = ['figure_png', 'slug', 'table', 'plot_figure', 'photo_figure', 'make_p
 # %% ../../nbs/07_evaluation/03_html.ipynb #c9094cc3
 import io, re, warnings
 from collections.abc import Iterable
+from importlib.resources import files
 
 from fastcore.xml import A, Body, Div, Figcaption, Figure, Head, Html, Img, Main, Meta, Nav, Style, Table, Tbody, Td, Th, Thead, Title, Tr, to_xml
 
@@ -33,35 +34,7 @@ def figure_png(
     return file.getvalue()
 
 # %% ../../nbs/07_evaluation/03_html.ipynb #1fddcf83
-_css = """
-:root{color-scheme:light dark;--line:#8884}
-body{font:16px/1.5 system-ui,sans-serif;margin:0}
-main{max-width:62rem;margin:auto;padding:1rem}
-h1{font-size:1.5rem;line-height:1.25;margin:.5rem 0}
-h2{font-size:1.15rem;margin:2rem 0 .5rem;border-bottom:1px solid var(--line)}
-h3{font-size:1rem;margin:1.25rem 0 .25rem}
-h1,h2,p{overflow-wrap:anywhere}
-.warn{background:#ffb30026;border-left:4px solid #e69f00;padding:.3rem .7rem;margin:.4rem 0;font-size:.9rem;line-height:1.4}
-.first{display:grid;gap:0 1.5rem;align-items:start}
-@media(min-width:60rem){.first{grid-template-columns:2fr 3fr}}
-.scroll{overflow-x:auto} .scroll img{min-width:20rem;max-width:100%;background:#fff;border-radius:4px} .wide img{min-width:40rem}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-th,td{padding:.2rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap;vertical-align:top}
-th:first-child,td:first-child,.text td,.text th{text-align:left}
-td{max-width:24rem} td:first-child,td:last-child{white-space:normal;overflow-wrap:break-word}
-.text td{white-space:normal} .text td:first-child{min-width:8.5rem}
-.grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(9rem,1fr));gap:.75rem}
-.card{display:grid;grid-template-columns:repeat(6,1fr);gap:.5rem;max-width:52rem;padding:.75rem 0;border-bottom:1px solid var(--line)}
-figure{margin:0;font-size:.85rem;line-height:1.3} figure img{width:100%;border-radius:4px;display:block}
-figcaption{overflow-wrap:anywhere}
-nav{display:flex;flex-wrap:wrap;gap:.25rem .9rem;margin:1rem 0;font-size:.9rem}
-.done::before{content:"✓ ";color:#009e73} .open::before{content:"✗ ";color:#d55e00} .cannot::before{content:"– "}
-.muted{opacity:.8}
-small{display:block;opacity:.7;overflow-wrap:anywhere}
-@media(max-width:40rem){.card{grid-template-columns:repeat(3,1fr)}}
-@media(max-width:30rem){table{font-size:.85rem} th,td{padding:.2rem .3rem;white-space:normal}}
-@media print{nav{display:none} main{max-width:none}}
-"""
+_css = (files('animal_clf.evaluation')/'static'/'report.css').read_text(encoding='utf8')
 
 def slug(
     text:str # A heading
