@@ -31,7 +31,7 @@ from .uploads import MissingPhoto, read_upload, RequestError, UploadLimits
 from .views import PageInfo, show_cards, show_heat, show_page
 
 # %% ../../nbs/09_app/06_server.ipynb #2102a919
-async def _ask(service, req, work):
+async def _answer_upload(service, req, work):
     "The answer of `work`, for the upload in a request, within the room there is"
     with service.capacity.reserve() as reservation:
         upload = await read_upload(req.headers, req.stream(), service.limits, lambda n: reservation.take(bytes=n))
@@ -61,7 +61,7 @@ async def _answer_rows(service, named, explain):
     looked = await service.predict([source for _,source in named])
     return JSONResponse([error_row(name, o) if isinstance(o, PhotoError) else service.model.predictor.to_row(name, *o[1:]) for (name,_),o in zip(named, looked)])
 
-async def _show_home(service, req): return await _ask(service, req, _answer_page) if req.method == 'POST' else HTMLResponse(show_page(service.info))
+async def _show_home(service, req): return await _answer_upload(service, req, _answer_page) if req.method == 'POST' else HTMLResponse(show_page(service.info))
 
 async def _show_health(service, req):
     return JSONResponse(dict(status='ok', classes=service.model.predictor.classes, waiting=service.capacity.n_photos, limit=service.capacity.photos))
@@ -69,8 +69,8 @@ async def _show_health(service, req):
 async def _show_openapi(service, req): return JSONResponse(describe_api(service.limits))
 
 # %% ../../nbs/09_app/06_server.ipynb #8de2f33c
-_endpoints = {'/': (_show_home, ['GET', 'POST']), '/answers': (partial(_ask, work=_answer_part), ['POST']), '/why': (partial(_ask, work=_answer_why), ['POST']),
-           '/predict': (partial(_ask, work=_answer_rows), ['POST']), '/health': (_show_health, ['GET']), '/openapi.json': (_show_openapi, ['GET'])}
+_endpoints = {'/': (_show_home, ['GET', 'POST']), '/answers': (partial(_answer_upload, work=_answer_part), ['POST']), '/why': (partial(_answer_upload, work=_answer_why), ['POST']),
+           '/predict': (partial(_answer_upload, work=_answer_rows), ['POST']), '/health': (_show_health, ['GET']), '/openapi.json': (_show_openapi, ['GET'])}
 _static = {'app.css': 'text/css', 'app.js': 'text/javascript'}
 _api = ('/predict', '/health', '/openapi.json')
 

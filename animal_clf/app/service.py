@@ -122,7 +122,7 @@ class InferenceService:
         return [o if isinstance(o, PhotoError) else (o[0], *next(seen)) for o in opened]
 
 # %% ../../nbs/09_app/04_service.ipynb #bd3390a4
-def _compare(model, looked):
+def _find_lookalikes(model, looked):
     "What `compare_features` says about each; None from a model that can't compare"
     if model.embedded is None: return [None]*len(looked)
     values, imagenet = (np.stack([getattr(seen, name)[i] for _,seen,i in looked]) for name in ('features', 'imagenet'))
@@ -159,7 +159,7 @@ async def answer_cards(
     "What is shown for photos"
     looked, model = await service.predict([source for _,source in named]), service.model
     good = [o for o in looked if not isinstance(o, PhotoError)]
-    found = await asyncio.wrap_future(service.batcher.call(lambda: _compare(model, good))) if good else []
+    found = await asyncio.wrap_future(service.batcher.call(lambda: _find_lookalikes(model, good))) if good else []
     heats = [await asyncio.wrap_future(service.batcher.call(partial(_explain, model, *o))) if explain else None for o in zip(good, found)]
     rest = iter(zip(found, heats))
     jobs = [(name, o, *((None, None) if isinstance(o, PhotoError) else next(rest))) for (name,_),o in zip(named, looked)]

@@ -46,7 +46,7 @@ def _relative(file, source):
     folder = Path(source) if Path(source).is_dir() else Path(source).parent
     return Path(os.path.relpath(file, folder)).as_posix()
 
-def _short(reason): return reason.split('` ', 1)[-1].split('; expected')[0]   # the path and the cure stand beside it
+def _reason_only(reason): return reason.split('` ', 1)[-1].split('; expected')[0]   # the path and the cure stand beside it
 
 def inspect_photos(
     source:str|Path # Folder or CSV, in one of the three shapes of `find_rows`
@@ -56,7 +56,7 @@ def inspect_photos(
     rows = find_rows(source).rename(columns=dict(path='file'))
     rows = rows.assign(path=[_relative(o, source) for o in rows.file])
     stats = compute_image_stats(rows.file)
-    reasons = {o['path']: _short(o['reason']) for o in stats.skipped}
+    reasons = {o['path']: _reason_only(o['reason']) for o in stats.skipped}
     bad = rows.file.isin(reasons)
     unreadable = rows[bad].assign(reason=rows.file[bad].map(reasons))
     rows = rows[~bad].reset_index(drop=True)

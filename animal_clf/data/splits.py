@@ -21,7 +21,7 @@ from ..vision.duplicates import group_near_duplicates
 from .folders import find_ignored, find_rows, is_drawn
 
 # %% ../../nbs/03_data/03_splits.ipynb #a56ad236
-def _check(path):
+def _hash_if_readable(path):
     "(SHA-256, reason): one of them is empty"
     try: open_photo(path, min_px=32); return hash_file(path), ''
     except PhotoError as e: return '', str(e)
@@ -32,7 +32,7 @@ def check_photos(
 ) -> tuple: # Rows that open, with their `sha256`; rows that don't, with the `reason`
     "Open every photo once, in threads, and part the good from the bad"
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        checked = list(progress(pool.map(_check, rows.path), 'checking photos', total=len(rows)))
+        checked = list(progress(pool.map(_hash_if_readable, rows.path), 'checking photos', total=len(rows)))
     rows = rows.assign(sha256=[o for o,_ in checked], reason=[o for _,o in checked])
     bad = rows.reason != ''
     return rows[~bad].drop(columns='reason').reset_index(drop=True), rows[bad].drop(columns='sha256').reset_index(drop=True)

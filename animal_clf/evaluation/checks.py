@@ -144,31 +144,31 @@ _done, _open, _cannot = 'done', 'not done', "can't be done"
 
 def _count(n, unit): return f'{n} {unit}' if n == 1 else f'{n} {unit}s'
 
-def _check(is_done, figure): return (_done if is_done else _open), figure
+def _done_if(is_done, figure): return (_done if is_done else _open), figure
 
-def _held_out(case): return _check(not [o for o in case.result.leaks if o['how'] == 'same bytes'], f"{case.result.metrics['n_test']} test photos")
+def _held_out(case): return _done_if(not [o for o in case.result.leaks if o['how'] == 'same bytes'], f"{case.result.metrics['n_test']} test photos")
 
 def _no_leaks(case):
     leaks, there, all_ = len(case.result.leaks), case.result.n_looked_at, len(case.seen)
     if not leaks and there < all_: return _cannot, f'{all_ - there} of {all_} training photos are gone'
-    return _check(not leaks, _count(leaks, 'leak') if leaks else f'none among {all_} training photos')
+    return _done_if(not leaks, _count(leaks, 'leak') if leaks else f'none among {all_} training photos')
 
 def _cleaned(case):
     source = Path(case.info.data.get('source') or '?')
     if not source.is_dir(): return _cannot, 'no folder to look at'
     traces = [o for o in (quarantine_name, 'review.html') if (source/o).exists()]
-    return _check(traces, f'found {" and ".join(traces)}' if traces else 'no review.html and nothing set aside')
+    return _done_if(traces, f'found {" and ".join(traces)}' if traces else 'no review.html and nothing set aside')
 
 def _counted(case):
     counts = case.counts
     if not len(counts): return _open, 'none'
     return _done, f'{counts.max()} training photos of each' if counts.min() == counts.max() else f'{counts.min()} to {counts.max()} training photos of a class'
 
-def _pretrained(case): return _check(case.info.recipe != 'scratch', f'recipe {case.info.recipe}, {case.info.arch}')
+def _pretrained(case): return _done_if(case.info.recipe != 'scratch', f'recipe {case.info.recipe}, {case.info.arch}')
 
 def _validated(case):
     n = int((case.seen.split == 'valid').sum())
-    return _check(n, f'{n} validation photos' + (f', {_percent(case.info.valid_accuracy)} right' if case.info.valid_accuracy is not None else ''))
+    return _done_if(n, f'{n} validation photos' + (f', {_percent(case.info.valid_accuracy)} right' if case.info.valid_accuracy is not None else ''))
 
 def _learning_curve(case):
     if case.log is None or 'train_loss' not in case.log or len(case.log) < 2: return _cannot, 'one epoch is no curve' if case.log is not None and 'train_loss' in case.log else 'one fit, no epochs'
@@ -176,7 +176,7 @@ def _learning_curve(case):
 
 def _simpler(case):
     choices = case.info.choices or []
-    return _check(choices, ', '.join(f"{o['candidate']} {_percent(1-o['error_rate'])}" for o in choices) or 'nothing else was trained')
+    return _done_if(choices, ', '.join(f"{o['candidate']} {_percent(1-o['error_rate'])}" for o in choices) or 'nothing else was trained')
 
 # %% ../../nbs/07_evaluation/08_checks.ipynb #ea61cf9a
 def _no_model(case):
@@ -192,12 +192,12 @@ def _interval(case):
 def _enough(case):
     m = case.result.metrics
     low, high = m['accuracy_ci95']
-    return _check(high - low <= .05, f"{100*(high-low):.1f} points wide; 5 take {count_needed(m['accuracy'])} photos")
+    return _done_if(high - low <= .05, f"{100*(high-low):.1f} points wide; 5 take {count_needed(m['accuracy'])} photos")
 
 def _each_class(case):
     recalls = {c: o['recall'] for c,o in case.result.metrics['per_class'].items() if o['recall'] is not None}
     worst = min(recalls, key=recalls.get)
-    return _check(len(recalls) == len(case.result.metrics['per_class']), f'lowest recall: {worst}, {_percent(recalls[worst])}; balanced accuracy {_percent(case.result.metrics["balanced_accuracy"])}')
+    return _done_if(len(recalls) == len(case.result.metrics['per_class']), f'lowest recall: {worst}, {_percent(recalls[worst])}; balanced accuracy {_percent(case.result.metrics["balanced_accuracy"])}')
 
 def _confusions(case):
     pairs = most_confused(case.result.metrics, 1)
@@ -207,7 +207,7 @@ def _mistakes(case): return _done, f"{_count(case.result.metrics['n_test'] - cas
 
 def _believable(case):
     m = case.result.metrics
-    return _check(m['ece'] <= m['ece_by_chance']['q95'], f"calibration error {m['ece']:.3f} at temperature {m.get('temperature', 1):.2f}; chance alone: {m['ece_by_chance']['mean']:.3f}")
+    return _done_if(m['ece'] <= m['ece_by_chance']['q95'], f"calibration error {m['ece']:.3f} at temperature {m.get('temperature', 1):.2f}; chance alone: {m['ece_by_chance']['mean']:.3f}")
 
 def _kinds(case):
     slices = case.result.slices
@@ -215,13 +215,13 @@ def _kinds(case):
     worst = slices.loc[slices.accuracy.idxmin()]
     return _done, f"lowest of {len(slices)}: {worst['slice']}, {_percent(worst.accuracy)} of {worst.n}"
 
-def _tested_once(case): return _check(case.n_tests == 1, f"{_count(case.n_tests, 'model')} tested on these photos")
+def _tested_once(case): return _done_if(case.n_tests == 1, f"{_count(case.n_tests, 'model')} tested on these photos")
 
 def _repeatable(case): return _done, f"seed {case.info.seed}, photos {case.info.data.get('fingerprint', '?')}"
 
 def _unknowns(case):
     found = case.result.metrics.get('unknown')
-    return _check(found, f"{_percent(found['share'])} of the test photos are taken for none of them; of the validation photos {_percent(1-found['keep'])} are" if found else 'the model knows no "none of these"')
+    return _done_if(found, f"{_percent(found['share'])} of the test photos are taken for none of them; of the validation photos {_percent(1-found['keep'])} are" if found else 'the model knows no "none of these"')
 
 # %% ../../nbs/07_evaluation/08_checks.ipynb #db26cfe5
 # What should be done, the function that does it, and how to find out whether it was

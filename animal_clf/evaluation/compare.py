@@ -130,7 +130,7 @@ class Report:
 _numbers = ('accuracy', 'balanced_accuracy', 'macro_f1', 'log_loss', 'brier', 'ece', 'n_test')
 
 # %% ../../nbs/07_evaluation/04_compare.ipynb #4ad4e50b
-def _check(report):
+def _check_report(report):
     "Use once what is used later: what is missing or of another kind raises here"
     str(report)
     values = report.values
@@ -157,7 +157,7 @@ def read_report(
         values = json.loads((place/'report.json').read_text(encoding='utf8'))
         answers = pd.read_csv(place/'answers.csv', keep_default_na=False, dtype=dict(path=str, sha256=str, label=str, answer=str, probability=float, right=bool), encoding_errors='surrogateescape')
         report = Report(Path(folder).resolve().name, values, answers)
-        _check(report)
+        _check_report(report)
         _check_model(folder, values)
     except ModelFileError: raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e: raise ModelFileError(f'the report in `{folder}` is damaged or of an older version ({e})', 'report.json and answers.csv as `evaluate` writes them', again) from e

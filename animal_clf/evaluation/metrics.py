@@ -127,7 +127,7 @@ def expected_ece(
     return float(errors.mean()), float(np.quantile(errors, .95))
 
 # %% ../../nbs/07_evaluation/01_metrics.ipynb #a9d5e4a2
-def _check(probabilities, truth, classes):
+def _check_probabilities(probabilities, truth, classes):
     "Raise `DataError` for what is no table of probabilities"
     if not len(truth): raise DataError('no answers', '1 or more', 'Test on some photos')
     if probabilities.shape != (len(truth), len(classes)): raise DataError(f'probabilities of shape {probabilities.shape}', f'({len(truth)}, {len(classes)}): a row per photo, a column per class', 'Pass those of the same photos and classes')
@@ -142,7 +142,7 @@ def compute_metrics(
     "Every number of the report that answers and labels alone give"
     from sklearn.metrics import average_precision_score, roc_auc_score
     truth, probabilities = np.asarray(truth), np.asarray(probabilities, float)
-    _check(probabilities, truth, classes)
+    _check_probabilities(probabilities, truth, classes)
     answers = probabilities.argmax(1)
     n, right = len(truth), int((answers == truth).sum())
     per_class, averages = _averages(truth, answers, len(classes))

@@ -28,7 +28,7 @@ def order_classes(
     return leaves_list(linkage(squareform(1 - mixed, checks=False), 'average', optimal_ordering=True)).tolist()
 
 # %% ../../nbs/07_evaluation/07_plots.ipynb #95ed8610
-def _short(name, most=40):
+def _shorten_name(name, most=40):
     "`name` as it fits beside an axis or into a legend"
     return plain_text(name if len(name) <= most else name[:most-1] + '…')
 
@@ -48,7 +48,7 @@ def plot_confusion_matrix(
     if show not in ('counts', 'shares'): raise SettingsError(f"show '{show}'", 'counts or shares', 'Change `show`')
     order = order_classes(metrics['confusion'])
     columns = [*order, -1] if 'unknown' in metrics else order
-    counts, classes = np.array(metrics['unknown']['confusion'] if 'unknown' in metrics else metrics['confusion'])[np.ix_(order, columns)], [_short(metrics['classes'][i]) for i in order]
+    counts, classes = np.array(metrics['unknown']['confusion'] if 'unknown' in metrics else metrics['confusion'])[np.ix_(order, columns)], [_shorten_name(metrics['classes'][i]) for i in order]
     shares, n, answers = counts/np.maximum(counts.sum(1, keepdims=True), 1), len(classes), classes + [next(o for o in ('unknown', 'none of the classes') if o not in classes)]*('unknown' in metrics)
     told = counts.astype(str) if show == 'counts' else np.char.mod('%.0f', 100*shares)
     ax = ax or plt.subplots(figsize=_size_for(classes), layout='constrained')[1]
@@ -150,7 +150,7 @@ def _draw_curves(ax, result, chosen, areas, curve):
     for name in [o for o in classes if areas[o] is not None and o not in chosen] + chosen:
         x, y = curve(result.truth == classes.index(name), result.probabilities[:, classes.index(name)])
         color, style = _styles[chosen.index(name)] if name in chosen else ('.85', '-')
-        ax.plot(x, y, color=color, linestyle=style, linewidth=1.5, label=f'{areas[name]:.3f} {_short(name)}' if name in chosen else None)
+        ax.plot(x, y, color=color, linestyle=style, linewidth=1.5, label=f'{areas[name]:.3f} {_shorten_name(name)}' if name in chosen else None)
     ax.set(xlim=(-.01, 1.01), ylim=(-.01, 1.01))
     ax.spines[['top', 'right']].set_visible(False)
     if chosen: ax.legend(frameon=False, fontsize=8, title='area under it', title_fontsize=8)

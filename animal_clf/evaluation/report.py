@@ -94,7 +94,7 @@ def _heat(learn, row):
     except (PhotoError, SettingsError): return ''
 
 # %% ../../nbs/07_evaluation/09_report.ipynb #c9635d5a
-def _percent(value): return '–' if value is None else f'{value:.1%}'
+def _percent_or_dash(value): return '–' if value is None else f'{value:.1%}'
 
 def _between(interval): return f'{interval[0]:.1%} to {interval[1]:.1%}'
 
@@ -103,24 +103,24 @@ def _number(value, digits=3): return '–' if value is None else f'{value:.{digi
 def _numbers(m):
     "Rows of the table of numbers: name, value, interval or remark"
     before, chance, roc, precision = m['before_temperature'], m['ece_by_chance'], m['roc_auc'], m['average_precision']
-    rows = [('accuracy', _percent(m['accuracy']), _between(m['accuracy_ci95'])), ('error rate', _percent(m['error_rate']), _between(m['error_rate_ci95'])),
-            ('balanced accuracy', _percent(m['balanced_accuracy']), _between(m['balanced_accuracy_ci95'])), ('macro F1', _number(m['macro_f1']), ' to '.join(map(_number, m['macro_f1_ci95'])))]
-    rows += [(f'right class among the {k} most probable', _percent(v), '') for k,v in m['top_k'].items()]
+    rows = [('accuracy', _percent_or_dash(m['accuracy']), _between(m['accuracy_ci95'])), ('error rate', _percent_or_dash(m['error_rate']), _between(m['error_rate_ci95'])),
+            ('balanced accuracy', _percent_or_dash(m['balanced_accuracy']), _between(m['balanced_accuracy_ci95'])), ('macro F1', _number(m['macro_f1']), ' to '.join(map(_number, m['macro_f1_ci95'])))]
+    rows += [(f'right class among the {k} most probable', _percent_or_dash(v), '') for k,v in m['top_k'].items()]
     rows += [('area under the ROC curve, mean of classes', _number(roc['macro'], 4), ''), ('average precision, mean of classes', _number(precision['macro'], 4), ''),
              ('log-loss', _number(m['log_loss']), f"{_number(before['log_loss'])} before temperature"), ('Brier score', _number(m['brier']), f"{_number(before['brier'])} before temperature"),
              ('calibration error', _number(m['ece']), f"{_number(before['ece'])} before temperature; {_number(chance['mean'])} by chance alone")]
     unknown = m.get('unknown')
-    if unknown: rows.append(('taken for none of the classes', _percent(unknown['share']), f"{_between(unknown['share_ci95'])}; of the validation photos {_percent(1-unknown['keep'])} are"))
+    if unknown: rows.append(('taken for none of the classes', _percent_or_dash(unknown['share']), f"{_between(unknown['share_ci95'])}; of the validation photos {_percent_or_dash(1-unknown['keep'])} are"))
     return rows + _baseline_rows(m.get('baselines'))
 
 def _baseline_rows(found):
     if not found: return []
     biggest, imagenet = found['biggest_class'], found['imagenet']
     unknown = f"; knows no {', '.join(imagenet['unknown'])}" if imagenet['unknown'] else ''
-    return [(f"for comparison: always '{biggest['answer']}'", _percent(biggest['accuracy']), _between(biggest['accuracy_ci95'])),
-            ("for comparison: ImageNet's head by class name, no training", _percent(imagenet['accuracy']), (_between(imagenet['accuracy_ci95']) if imagenet['accuracy_ci95'] else '') + unknown)]
+    return [(f"for comparison: always '{biggest['answer']}'", _percent_or_dash(biggest['accuracy']), _between(biggest['accuracy_ci95'])),
+            ("for comparison: ImageNet's head by class name, no training", _percent_or_dash(imagenet['accuracy']), (_between(imagenet['accuracy_ci95']) if imagenet['accuracy_ci95'] else '') + unknown)]
 
-def _class_rows(m): return [(o.Index, _percent(_or_none(o.precision)), _percent(_or_none(o.recall)), _percent(_or_none(o.f1)), int(o.support)) for o in classification_report(m).itertuples()]
+def _class_rows(m): return [(o.Index, _percent_or_dash(_or_none(o.precision)), _percent_or_dash(_or_none(o.recall)), _percent_or_dash(_or_none(o.f1)), int(o.support)) for o in classification_report(m).itertuples()]
 
 def _or_none(value): return None if value is None or np.isnan(value) else value
 
@@ -136,7 +136,7 @@ def _classes_part(m, pictures):
 def _pairs_part(m):
     pairs = most_confused(m, 8)
     if not len(pairs): return []
-    return [H3('Confused most'), table(('label', 'taken for', 'photos', 'share of the label'), [(o.label, o.answer, o.photos, _percent(o.share)) for o in pairs.itertuples()])]
+    return [H3('Confused most'), table(('label', 'taken for', 'photos', 'share of the label'), [(o.label, o.answer, o.photos, _percent_or_dash(o.share)) for o in pairs.itertuples()])]
 
 def _mistake(mistake):
     "One mistake as a card: the photo, where the network looked, what it resembles"
@@ -156,7 +156,7 @@ def _mistakes_part(result, explained, most=36):
 # %% ../../nbs/07_evaluation/09_report.ipynb #e04ace30
 def _slices_part(slices):
     if not len(slices): return []
-    rows = [(o.kind, o.slice, f'{o.n_correct} of {o.n}', _percent(o.accuracy), _between((o.low, o.high))) for o in slices.itertuples()]
+    rows = [(o.kind, o.slice, f'{o.n_correct} of {o.n}', _percent_or_dash(o.accuracy), _between((o.low, o.high))) for o in slices.itertuples()]
     return [H3('Kinds of photos'), table(('kind', 'photos', 'right', 'accuracy', '95% interval'), rows)]
 
 def _leaks_part(leaks):
@@ -172,7 +172,7 @@ def _checklist_part(case):
 def _made_part(case, pictures, timings):
     info = case.info
     training = [plot_figure(pictures['training.png'], 'Losses and validation accuracy over the epochs')] if 'training.png' in pictures else []
-    choices = [table(('compared on the validation set', 'accuracy', 'loss', ''), [(o['candidate'], _percent(1-o['error_rate']), _number(o['valid_loss']), 'kept' if o['kept'] else '') for o in info.choices])] if info.choices else []
+    choices = [table(('compared on the validation set', 'accuracy', 'loss', ''), [(o['candidate'], _percent_or_dash(1-o['error_rate']), _number(o['valid_loss']), 'kept' if o['kept'] else '') for o in info.choices])] if info.choices else []
     return [*training, *choices, table(('stage', 'seconds'), [(k.replace('_', ' '), f'{v:.1f}') for k,v in timings.items()]),
             P(', '.join(f'{k} {v}' for k,v in info.versions.items()), cls='muted')]
 

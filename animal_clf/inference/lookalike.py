@@ -81,7 +81,7 @@ _more_apes = {'bonobo', 'silverback', 'mandrill', 'rhesus', 'tamarin', 'hominid'
 # %% ../../nbs/08_inference/04_lookalike.ipynb #625e29a2
 def _rank(classes, *values): return [[classes[i], *(float(o[i]) for o in values)] for i in np.argsort(-values[0], kind='stable')]
 
-def _compare(learn, values, directions, names, embedded, k):
+def _nearest_classes(learn, values, directions, names, embedded, k):
     "The softmax and the nearest among the classes `names`, for each photo"
     if not names or not len(values): return [dict(softmax=None, nearest=[], similar=[]) for _ in values]
     columns = [list(learn.dls.vocab).index(o) for o in names]
@@ -107,7 +107,7 @@ def compare_features(
     directions, seen_from = _point(learn.nearness, values, kin)
     answers = [dict(known=bool(o), score=float(score), seen_from=start) for o,score,start in zip(known, scores, seen_from)]
     for group,names in ((~kin, classes), (kin, [o for o in classes if o not in left_out])):
-        for i,found in zip(np.flatnonzero(group), _compare(learn, values[group], directions[group], names, embedded, k)): answers[i] |= found
+        for i,found in zip(np.flatnonzero(group), _nearest_classes(learn, values[group], directions[group], names, embedded, k)): answers[i] |= found
     return answers
 
 def _check_asked(learn, k):

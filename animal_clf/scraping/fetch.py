@@ -66,7 +66,7 @@ def _no_photo(response):
 
 _passing = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL)   # too many connections at once, on our side
 
-def _explain(error, limits):
+def _to_fetch_error(error, limits):
     "The `FetchError` for an `error` of the HTTP client"
     import aiohttp
     refused = re.findall(r'refused: (\S+ \([a-z-]+\))', str(getattr(error, 'os_error', error)))
@@ -169,7 +169,7 @@ async def _follow(self:Fetcher, url, stem, before):
         seen.append(url)
         async with self.throttle.slot(url.host) as slot:
             start = time.monotonic()
-            try: result, status = await self._ask(url, slot, left_s, stem, before)
+            try: result, status = await self._request(url, slot, left_s, stem, before)
             except BadURL as e:
                 e.status = e.status or status
                 raise
@@ -181,7 +181,7 @@ async def _follow(self:Fetcher, url, stem, before):
         url = result
 
 @patch
-async def _ask(self:Fetcher, url, slot, left_s, stem, before):
+async def _request(self:Fetcher, url, slot, left_s, stem, before):
     "Ask for `url`: a `FetchResult`, or the next URL, and the HTTP status"
     from aiohttp import ClientTimeout
     timeout = ClientTimeout(total=min(left_s, self.throttle.left_s()), connect=self.limits.connect_s, sock_read=self.limits.first_byte_s, ceil_threshold=1e9)
@@ -203,7 +203,7 @@ def _explaining(self:Fetcher):
     try: yield
     except (ClientError, asyncio.TimeoutError, OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as e:
         if isinstance(e, asyncio.TimeoutError): self.throttle.left_s()
-        raise _explain(e, self.limits) from e
+        raise _to_fetch_error(e, self.limits) from e
 
 @patch
 def _route(self:Fetcher, url):

@@ -105,10 +105,10 @@ def _why_nothing(term, failures):
 
 # %% ../../nbs/04_scraping/01_search.ipynb #bb09f4c1
 def web_engines(
-    proxy:str=None,        # Proxy for all requests: `http://user:password@host:port`; else `$DDGS_PROXY`
-    verify:bool|str=True,  # Check certificates? Or the path of a PEM file to check them with
-    timeout_s:float=5,     # Seconds that one request may take
-    license:str=None       # Only photos that are offered under such a licence, one of `licenses`
+    proxy:str=None,       # Proxy for all requests: `http://user:password@host:port`; else `$DDGS_PROXY`
+    verify:bool|str=True, # Check certificates? Or the path of a PEM file to check them with
+    timeout_s:float=5,    # Seconds that one request may take
+    license:str=None      # Only photos that are offered under such a licence, one of `licenses`
 ) -> list: # Pairs (name, function of term and page), DuckDuckGo first
     "The search engines that the installed search package knows"
     wanted = _wanted(license)
@@ -118,7 +118,7 @@ def web_engines(
     options = dict(proxy=proxy or os.environ.get('DDGS_PROXY'), timeout=timeout_s, verify=verify)
     names = sorted(ENGINES['images'], key=lambda o: (o != 'duckduckgo', o))
     if wanted: names = [o for o in names if o in _licensed_engines]
-    return [(o, partial(_ask, _open_engine(ENGINES['images'][o], options), wanted)) for o in names]
+    return [(o, partial(_query_engine, _open_engine(ENGINES['images'][o], options), wanted)) for o in names]
 
 # %% ../../nbs/04_scraping/01_search.ipynb #2fb2412f
 licenses = {'creative-commons': 'any',                    # under any Creative Commons licence
@@ -159,7 +159,7 @@ class _Watched:
 # %% ../../nbs/04_scraping/01_search.ipynb #b3f3ccd7
 _refusals = (202, 403, 418, 429)   # what DuckDuckGo and Bing send to those who ask too often
 
-def _ask(engine, wanted, term, page):
+def _query_engine(engine, wanted, term, page):
     "The photos on one page of the answer of an engine of `ddgs`"
     from ddgs.exceptions import DDGSException
     from lxml.etree import LxmlError
@@ -167,11 +167,11 @@ def _ask(engine, wanted, term, page):
     try: found = engine.search(term, page=page, **wanted) or []
     except (DDGSException, LxmlError, ValueError, TypeError, AttributeError, KeyError) as e: error = e
     answer = engine.http_client.last
-    if error or answer.status_code != 200: raise _explain(error, answer and answer.status_code) from error
+    if error or answer.status_code != 200: raise _to_search_error(error, answer and answer.status_code) from error
     raw = _raw_urls(answer.text)
     return [_photo(vars(o), raw) for o in found]
 
-def _explain(error, status):
+def _to_search_error(error, status):
     "What an engine's Python `error` or HTTP `status` means"
     import primp
     cause = error and error.__cause__
@@ -213,5 +213,5 @@ def _ask_old(client, wanted, term, page):
     try: found = client.images(term, max_results=100*page, **wanted)
     except DuckDuckGoSearchException as e:
         status = re.search(r' (\d{3}) Ratelimit', str(e))
-        raise _explain(e, status and int(status[1])) from e
+        raise _to_search_error(e, status and int(status[1])) from e
     return [_photo(o, {}) for o in found[100*(page-1):]]

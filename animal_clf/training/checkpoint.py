@@ -102,8 +102,8 @@ def check_config(
     "Raise `ModelFileError` unless the checkpoint is one of this very training"
     for name in dict.fromkeys([*config, *train_state.config]):
         old, new = train_state.config.get(name), config.get(name)
-        if old != new: raise ModelFileError(f'{file} of another training: its {name} is {_short(old)}', f'{_short(new)}', 'Train with what it was begun with, or start again without `resume` (--resume); nothing was changed')
+        if old != new: raise ModelFileError(f'{file} of another training: its {name} is {_shorten(old)}', f'{_shorten(new)}', 'Train with what it was begun with, or start again without `resume` (--resume); nothing was changed')
 
-def _short(value):
+def _shorten(value):
     text = ', '.join(map(str, value)) if isinstance(value, list) else str(value)
     return text if len(text) < 200 else text[:200] + ' …'

@@ -76,10 +76,10 @@ def fit_open_set(
 ) -> OpenSetDetector:
     "Profile the classes by the training photos, and choose the limit by the validation photos"
     check_recall(target_recall)
-    profiles = class_means(*_ask(train), classes)
-    return OpenSetDetector(profiles, choose_threshold(known_score(_ask(valid)[0], profiles), target_recall), target_recall)
+    profiles = class_means(*_imagenet_answers(train), classes)
+    return OpenSetDetector(profiles, choose_threshold(known_score(_imagenet_answers(valid)[0], profiles), target_recall), target_recall)
 
-def _ask(photos):
+def _imagenet_answers(photos):
     "What ImageNet's head says about the readable ones of `photos`, and their labels"
     answers = get_imagenet_probabilities(photos.path)
     return answers.values, find_labels(answers.paths, photos)
