@@ -51,6 +51,14 @@ def test_the_numbers_of_the_notebooks_are_the_order_of_imports():
     order = list(notebooks())
     assert not [(o, i) for o in order for i in imports_of(o) if order.index(i) >= order.index(o)]
 
+def test_the_readme_says_what_a_room_may_import():
+    told = dict(re.findall(r'^\| \[`\d\d_(\w+)`\]\(\S+\) \| [^|]+ \| ([^|]*?) \|', (root/'README.md').read_text(encoding='utf8'), re.M))
+    assert {k: set(v.replace('all of them', floors['cli']).replace('nothing', '').replace(',', ' ').split()) for k,v in told.items()} == {k: set(v.split()) for k,v in floors.items() if k != 'learner'}
+
+def test_the_readme_links_every_lesson():
+    text = (root/'README.md').read_text(encoding='utf8')
+    assert not [o for o in notebooks().values() if f']({o.relative_to(root).as_posix()})' not in text]
+
 def public_functions():
     for name in modules:
         for o in tree_of(name).body:
