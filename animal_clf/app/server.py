@@ -32,7 +32,7 @@ from .views import PageInfo, show_cards, show_heat, show_page
 
 # %% ../../nbs/09_app/06_server.ipynb #2102a919
 async def _answer_upload(service, req, work):
-    "The answer of `work`, for the upload in a request, within the room there is"
+    "The answer of `work`, for the upload in a request, within the capacity"
     with service.capacity.reserve() as reservation:
         upload = await read_upload(req.headers, req.stream(), service.limits, lambda n: reservation.take(bytes=n))
         named = _photos_of(service, upload, req.url.path != '/predict')

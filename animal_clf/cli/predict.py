@@ -93,16 +93,16 @@ def _print_row(row, answer):
     "A line; control characters in a name are shown, as they could change the other lines"
     print(re.sub(r'[\x00-\x1f\x7f-\x9f]', lambda o: repr(o[0])[1:-1], row['error'] or f"{row['path']}: {answer}"))
 
-def _print_top(row): return f"{row['label']} {row['probability']:.1%}" + ', then ' + ', '.join(f'{name} {p:.1%}' for name,p in row['top'][1:])
+def _describe_top(row): return f"{row['label']} {row['probability']:.1%}" + ', then ' + ', '.join(f'{name} {p:.1%}' for name,p in row['top'][1:])
 
-def _print_rows(rows, say):
+def _print_rows(rows, describe):
     "A line per photo; what `_print_each` counts"
-    return _print_each(rows, lambda i,row: _print_row(row, '' if row['error'] else say(row)))
+    return _print_each(rows, lambda i,row: _print_row(row, '' if row['error'] else describe(row)))
 
 # %% ../../nbs/10_cli/05_predict.ipynb #09061c99
 def _print_zero_shot(rows, predictor):
     "A line per photo, and what it is worth"
-    found = _print_rows(rows, _print_top)
+    found = _print_rows(rows, _describe_top)
     if found[0] < found[1]: print_stage('note', 'no model was named: this is what ImageNet knows, without any training on your photos')
     return found
 
@@ -110,10 +110,10 @@ def _print_answers(rows, predictor):
     "A line per photo; for one that is none of the classes, what it would be if it were, but nobody is called an ape"
     from animal_clf.inference.lookalike import find_primates
     primates = find_primates(predictor.learn)
-    def say(row):
+    def describe(row):
         if_one = '' if row['label'] in primates else f" (if one of them, {row['label']})"
-        return f'probably none of the classes{if_one}' if row['known'] is False else _print_top(row)
-    return _print_rows(rows, print_stage)
+        return f'probably none of the classes{if_one}' if row['known'] is False else _describe_top(row)
+    return _print_rows(rows, describe)
 
 def _check_answers(n_errors, n, first):
     "An error if there is no answer at all"

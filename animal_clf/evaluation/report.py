@@ -71,7 +71,7 @@ def draw_pictures(
 class ExplainedMistake:
     "A misclassified photo, and what led there"
     row:object    # Of `answers`
-    photo_figure:str     # Address of a small JPEG
+    photo:str     # Address of a small JPEG
     heat:str      # The same, with where the network looked laid over it; '' if that can't be told
     similar:list  # (address of a small JPEG, label, similarity) of the nearest training photos
 

@@ -145,7 +145,7 @@ class Predictor:
 
     def to_row(self,
         path:str|Path,           # What the photo is called
-        predictions:Predictions, # From `see` or `look`
+        predictions:Predictions, # From `predict_images` or `predict_arrays`
         i:int,                   # Its place there
         n_top:int=3              # Classes to list in `top`, 1 or more
     ) -> dict: # {path, label, probability, top: [[label, p], …], known, error}

@@ -28,7 +28,7 @@ from .urls import check_proxied_host, find_proxies, public_only_sockets, Threade
 @dataclass(frozen=True)
 class FetchResult:
     "What became of one address"
-    status:str            # `fetched`, `failed`, or `found`: its turn didn't come before the time was up
+    status:str            # `fetched`, `failed`, or `found`: it got no slot before the time was up
     http_status:int=None  # Of the answer, if there was a complete one
     suffix:str=''         # Of the file: `.jpg`, `.png` …
     sha256:str=''         # Of the file, 64 hex digits
@@ -286,7 +286,7 @@ async def _write(self:Fetcher, file, chunk, response):
 async def run_bounded(
     items,           # What to go through; may be a generator, it is asked only when there is room
     work:callable,   # Async function of one item
-    at_once:int=2000 # Items under way at the same time, those that wait for their turn included
+    at_once:int=2000 # Items under way at the same time, those that wait for a slot included
 ):
     "Do the async `work` for each item; the first error stops the rest and is raised"
     running, failed, ended = set(), [], asyncio.Event()

@@ -24,7 +24,7 @@ class Limits:
     per_host:int=8         # Photos fetched at the same time from one host, 1 or more
     connect_s:float=10     # Seconds until there is a connection
     first_byte_s:float=10  # Seconds of silence, before the first byte or between two
-    photo_s:float=30       # Seconds for a whole photo in one try, waiting for its turn left out
+    photo_s:float=30       # Seconds for a whole photo in one try, waiting for a slot left out
     max_mb:float=20        # Largest photo, in millions of bytes
     tries:int=3            # Times that an address is tried in one run, 1 or more
     total_s:float=None     # Seconds for the whole run; `None` for no limit

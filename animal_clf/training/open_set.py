@@ -42,7 +42,7 @@ class OpenSetDetector:
     "What it takes to tell whether a photo shows one of the classes"
     profiles:np.ndarray # float32 (K, 1000), rows sum to 1: mean probabilities of ImageNet's head for each class
     threshold:float         # A photo with a lower score is not known, in [0,1]
-    target_recall:float = .95    # Share of the validation photos that are known by this limit
+    target_recall:float = .95    # Share of the validation photos that are known by this threshold
 
     def is_known(self,
         probabilities:np.ndarray # float (N, 1000) of ImageNet's head
@@ -55,13 +55,13 @@ def choose_threshold(
     scores:np.ndarray,      # float (N,) of true photos
     target_recall:float=.95 # Share of them to be known, above 0 and up to 1
 ) -> float:
-    "The highest limit by which that share of the photos, or more, is known"
+    "The highest threshold by which that share of the photos, or more, is known"
     check_recall(target_recall)
-    if not len(scores): raise DataError('no photos to choose a limit by', '1 or more', 'Keep some photos for validation')
+    if not len(scores): raise DataError('no photos to choose a threshold by', '1 or more', 'Keep some photos for validation')
     return float(np.sort(scores)[::-1][count_kept(len(scores), target_recall) - 1])
 
 def count_kept(
-    n:int,              # Photos that a limit is chosen by, 1 or more
+    n:int,              # Photos that a threshold is chosen by, 1 or more
     target_recall:float # Share of them to be known, above 0 and up to 1
 ) -> int: # 1 to `n`
     "How many photos that share is, or a little more"
@@ -74,7 +74,7 @@ def fit_open_set(
     classes:list,           # K class names, in the order of the model's
     target_recall:float=.95 # Share of the validation photos to be known, above 0 and up to 1
 ) -> OpenSetDetector:
-    "Profile the classes by the training photos, and choose the limit by the validation photos"
+    "Profile the classes by the training photos, and choose the threshold by the validation photos"
     check_recall(target_recall)
     profiles = class_means(*_imagenet_answers(train), classes)
     return OpenSetDetector(profiles, choose_threshold(known_score(_imagenet_answers(valid)[0], profiles), target_recall), target_recall)
@@ -116,13 +116,13 @@ class ClassCentroids:
         return away/np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-12)
 
     def cosine_similarity(self,
-        directions:np.ndarray # float (N, D) from `point`
+        directions:np.ndarray # float (N, D) from `center_and_normalize`
     ) -> np.ndarray: # float (N, K), cosines in [-1,1]
         "Likeness of each photo to each class"
         return directions @ self.center_and_normalize(self.means).T
 
     def similarity_softmax(self,
-        cosines:np.ndarray # float (N, K) from `compare`
+        cosines:np.ndarray # float (N, K) from `cosine_similarity`
     ) -> np.ndarray: # float (N, K), rows sum to 1
         "Likenesses as shares of 1"
         return softmax(cosines, self.scale)

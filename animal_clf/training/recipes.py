@@ -42,7 +42,7 @@ class HeadConfig:
 # %% ../../nbs/06_training/01_recipes.ipynb #72a16db4
 def check_recall(
     recall:float,   # Share of true photos to be known
-    name:str='keep' # What the user knows it by
+    name:str='target_recall' # What the user knows it by
 ):
     "Raise `SettingsError` for a share that can't be kept"
     if not 0 < recall <= 1: raise SettingsError(f'{name} = {recall}', 'above 0 and up to 1, such as 0.95', f'Change `{name}`')
