@@ -23,9 +23,9 @@ def make_model(folder, cache, classes=('fox', 'gorilla', 'seal', 'zebra'), n=20)
         return save_model(train(data, get_recipe('head', keep_known=.7), offline_arch), data, folder/'model')
 
 @contextmanager
-def running(model, limits=None, room=None, host='127.0.0.1', **options):
+def running(model, limits=None, capacity=None, host='127.0.0.1', **options):
     "The app for an `AppModel`, while the block runs; gives its `InferenceService`, with its `port`"
-    service = InferenceService(model, **{k: v for k,v in dict(limits=limits, room=room).items() if v})
+    service = InferenceService(model, **{k: v for k,v in dict(limits=limits, capacity=capacity).items() if v})
     with _listen(host, 0) as listener:
         server, service.port = create_server(create_app(service, host), log_level='critical', **options), listener.getsockname()[1]
         thread = threading.Thread(target=server.run, kwargs=dict(sockets=[listener]), daemon=True)

@@ -1,5 +1,5 @@
 """What the tests share: no proxy from outside, the local stand-ins for the internet, a browser"""
-import shutil, signal
+import os, shutil, signal
 
 import pytest
 from servers import PhotoServer, SearchProxy, serving
@@ -14,10 +14,20 @@ def no_outside_proxy(monkeypatch):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
 
+@pytest.fixture(scope='session')
+def measured(tmp_path_factory):
+    "What is measured once per machine, which engine and which precision is the faster, is measured once for all files"
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if 'PYTEST_XDIST_WORKER' in os.environ else folder)/'measured'   # one for all of its processes
+    for name in ('engines', 'speed'): (folder/name).mkdir(parents=True, exist_ok=True)
+    return folder
+
 @pytest.fixture(scope='module')
-def cache(tmp_path_factory):
+def cache(tmp_path_factory, measured):
     "What the tests of a file share"
-    return tmp_path_factory.mktemp('cache')
+    folder = tmp_path_factory.mktemp('cache')
+    for o in measured.iterdir(): (folder/o.name).symlink_to(o)
+    return folder
 
 @pytest.fixture
 def empty_folder(no_outside_proxy, cache, tmp_path, monkeypatch):

@@ -184,7 +184,7 @@ def test_what_is_too_much_is_told_before_it_is_sent(page, photos, tmp_path):
     choose(page, *[str(o) for o in tmp_path.iterdir()])
     assert said(page) == '6 photos are too many at once; up to 5 are answered.' and not all_of(page, 'article')
 
-def test_a_full_room_is_waited_for(page, app, photos):
+def test_a_full_queue_is_waited_for(page, app, photos):
     app.capacity.n_photos += app.capacity.photos
     choose(page, photos['fox.jpg'])
     until(lambda: 'Others are being answered' in said(page))
@@ -300,7 +300,7 @@ def clients(port, n, seconds, path='/predict', content=None):
     return counts
 
 def test_a_bounded_queue(model):
-    with running(model, room=Capacity(photos=4)) as service:
+    with running(model, capacity=Capacity(photos=4)) as service:
         counts = clients(service.port, 20, 3)
         assert set(counts) == {200, 503} and counts[200] > 20, counts
         assert (service.capacity.n_photos, service.capacity.n_bytes) == (0, 0)

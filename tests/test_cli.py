@@ -565,8 +565,7 @@ def test_a_cache_that_cannot_be_written_does_not_matter(model, drawn, monkeypatc
     monkeypatch.setenv('ANIMAL_CLF_CACHE', 'file/cache')
     assert answers(model, drawn/'fox'/'fox_0001.jpg')[0]['label']
 
-@pytest.mark.parametrize('damage', [b'', b'junk', None], ids=['empty', 'junk', 'half'])
-def test_a_damaged_cache_is_made_anew(model, drawn, monkeypatch, damage):
+def test_a_damaged_cache_is_made_anew(model, drawn, monkeypatch):
     "As a power cut leaves it"
     from animal_clf.vision.features import get_features
     from animal_clf.learner import feature_extractor, load_model
@@ -577,9 +576,10 @@ def test_a_damaged_cache_is_made_anew(model, drawn, monkeypatch, damage):
     wanted, seen = answers(model, *photos), see()
     files = [*Path('cache').rglob('*.npz'), *Path('cache').rglob('*.json')]
     assert {o.suffix for o in files} == {'.npz', '.json'}
-    for o in files: o.write_bytes(o.read_bytes()[:len(o.read_bytes())//2] if damage is None else damage)
-    assert [o['label'] for o in answers(model, *photos)] == [o['label'] for o in wanted]
-    assert (see() == seen).all()
+    for spoil in (lambda whole: b'', lambda whole: b'junk', lambda whole: whole[:len(whole)//2]):
+        for o in files: o.write_bytes(spoil(o.read_bytes()))
+        assert [o['label'] for o in answers(model, *photos)] == [o['label'] for o in wanted]
+        assert (see() == seen).all()
 
 
 # --- interruptions

@@ -553,15 +553,15 @@ def test_files_put_under_raw_by_hand_are_left_alone(photo_server, tmp_path):
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(photo_server, tmp_path, monkeypatch):
     photo_server.routes.update({f'/fox/{i}.jpg': photo_bytes(draw_scene(i)) for i in range(20)})
-    from animal_clf.scraping.download import download as room
-    write, left = room.write_photo, [5]
+    from animal_clf.scraping import download as module
+    write, left = module.write_photo, [5]
     def full(path, data):
         left[0] -= 1
         if left[0] < 0: raise FileError('no room', 'room', 'Make room')
         return write(path, data)
     search = paged(photo_server, {'fox': 20})
     with monkeypatch.context() as m, pytest.raises(FileError, match='no room'):
-        m.setattr(room, 'write_photo', full)
+        m.setattr(module, 'write_photo', full)
         collect(['fox'], 20, tmp_path, '', search=search, limits=here)
     assert Counter(o['status'] for o in read_manifest(tmp_path))['kept'] == 5
     assert collect(['fox'], 20, tmp_path, '', search=search, limits=here)[0]['kept'] == 20
