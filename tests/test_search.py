@@ -2,7 +2,7 @@
 import os, subprocess, sys, time, types
 import pytest
 from animal_clf.core.settings import SearchError, SettingsError
-from animal_clf.scraping import search as module
+from animal_clf.scraping import search as search_module
 from animal_clf.scraping.search import NoNetworkError, NothingFoundError, RateLimitError, iter_pages, licenses, search_images, web_engines
 from servers import photo_hits
 
@@ -142,7 +142,7 @@ def test_an_engine_that_comes_to_its_senses(search_proxy, monkeypatch):
     def sleep(seconds):
         if seconds: pauses.append(seconds)   # the server sleeps too
         if len(pauses) == 2: search_proxy.answers['duckduckgo'] = photo_hits(10)
-    monkeypatch.setattr(module.time, 'sleep', sleep)
+    monkeypatch.setattr(search_module.time, 'sleep', sleep)
     search_proxy.answers['duckduckgo'] = 429
     assert {o['engine'] for o in search(search_proxy, pause_s=1)} == {'duckduckgo'}
     assert .5 <= pauses[0] <= 1.5 and 1 <= pauses[1] <= 3 and len(pauses) == 2

@@ -82,7 +82,7 @@ class Upload:
 
 def _refuse_size(what, most, do): raise PayloadTooLarge(what, f'at most {most:,}', do)
 
-class _Form:
+class _FormReader:
     "Keeps the parts of a form, as far as the limits go"
     def __init__(self, boundary, limits):
         self.limits, self.upload, self.ended, self.n_parts = limits, Upload([]), False, 0
@@ -133,7 +133,7 @@ class _Form:
 def _broken(error): return RequestError(f'a form that can not be read ({error})', 'multipart/form-data', 'Let a program put it together: `curl -F photos=@fox.jpg`')
 
 # %% ../../nbs/09_app/01_uploads.ipynb #1779cd05
-class _Bare:
+class _PhotoReader:
     "Keeps a body that is one photo"
     def __init__(self, limits): self.most, self.data = limits.photo_bytes, bytearray()
 
@@ -150,8 +150,8 @@ def _choose_reader(headers, limits):
     if packed.lower() != 'identity': raise UnsupportedType(f'a body packed by `{clean_text(packed.encode())}`', 'one that is not packed', 'Send it as it is')
     if kind == b'multipart/form-data':
         if not options.get(b'boundary'): raise RequestError('a form without a boundary', '`Content-Type: multipart/form-data; boundary=…`', 'Let a program put it together: `curl -F photos=@fox.jpg`')
-        return _Form(options[b'boundary'], limits)
-    if kind.startswith(b'image/') or kind == b'application/octet-stream': return _Bare(limits)
+        return _FormReader(options[b'boundary'], limits)
+    if kind.startswith(b'image/') or kind == b'application/octet-stream': return _PhotoReader(limits)
     raise UnsupportedType(f'a body of type `{clean_text(kind)}`' if kind else 'a body without a type', 'multipart/form-data with `photos`, or a photo itself (image/jpeg …)', 'Change the `Content-Type`')
 
 # %% ../../nbs/09_app/01_uploads.ipynb #782f7cae

@@ -247,8 +247,8 @@ class RayPredictor:
     def _predict(self, paths, n_top, block):
         ray = _start()
         n = self.n_workers or max(1, int(ray.cluster_resources().get('CPU', 1)))
-        told = ray.data.from_items([dict(path=json.dumps(_place(os.fspath(o)))) for o in paths], override_num_blocks=-(-len(paths)//block))
-        done = told.map_batches(_Worker, batch_size=None, compute=ray.data.ActorPoolStrategy(size=n), fn_constructor_args=(str(self.folder), n_top, self.how))
+        rows_in = ray.data.from_items([dict(path=json.dumps(_place(os.fspath(o)))) for o in paths], override_num_blocks=-(-len(paths)//block))
+        done = rows_in.map_batches(_Worker, batch_size=None, compute=ray.data.ActorPoolStrategy(size=n), fn_constructor_args=(str(self.folder), n_top, self.how))
         for o in done.iter_rows(): yield json.loads(o['row'])
 
     def fingerprint(self) -> str: # 16 hex digits

@@ -135,9 +135,9 @@ class Predictor:
 
     def _predict(self, paths, n_top, batch_size):
         names = deque()   # of photos on their way
-        told = _noted(paths, names)
-        if isinstance(paths, list) and len(paths) == 1: told = list(told)   # a single photo is decoded at once
-        for indices, pixels, errors in decode_batches(told, self.network.inputs, batch_size):
+        wanted = _noted(paths, names)
+        if isinstance(paths, list) and len(paths) == 1: wanted = list(wanted)   # a single photo is decoded at once
+        for indices, pixels, errors in decode_batches(wanted, self.network.inputs, batch_size):
             predictions, place = self.predict_arrays(*pixels) if indices else None, {index: i for i,index in enumerate(indices)}
             for index in sorted([*indices, *errors]):
                 path = names.popleft()
