@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
-from animal_clf.scraping import urls as addresses
+from animal_clf.scraping import urls
 from animal_clf.scraping import fetch
 from animal_clf.core.settings import FileError, SettingsError
 from animal_clf.scraping.urls import nonpublic_kind
@@ -235,8 +235,8 @@ def test_this_machine_is_refused(photo_server, tmp_path, host):
 
 def test_a_name_that_leads_home(photo_server, tmp_path, monkeypatch):
     "What the name server says in the moment of connecting counts"
-    look_up = addresses.socket.getaddrinfo
-    monkeypatch.setattr(addresses.socket, 'getaddrinfo', lambda host, port, **kw: look_up('127.0.0.1', port, **kw))
+    look_up = urls.socket.getaddrinfo
+    monkeypatch.setattr(urls.socket, 'getaddrinfo', lambda host, port, **kw: look_up('127.0.0.1', port, **kw))
     photo_server.routes['/fox.jpg'] = photo
     url = f'http://photos.example:{photo_server.server_port}/fox.jpg'
     assert fetch_all([url], tmp_path, private=False)[0].reason == 'its address is not public: 127.0.0.1 (loopback)'
@@ -245,7 +245,7 @@ def test_a_name_that_leads_home(photo_server, tmp_path, monkeypatch):
 
 def test_several_addresses_of_one_name(tmp_path, monkeypatch):
     info = lambda ip: (10 if ':' in ip else 2, 1, 6, '', (ip, 80, 0, 0) if ':' in ip else (ip, 80))
-    monkeypatch.setattr(addresses.socket, 'getaddrinfo', lambda *args, **kw: [info('::1'), info('127.0.0.1'), info('10.0.0.1')])
+    monkeypatch.setattr(urls.socket, 'getaddrinfo', lambda *args, **kw: [info('::1'), info('127.0.0.1'), info('10.0.0.1')])
     answer = fetch_all(['http://photos.example/'], tmp_path, private=False)[0]
     print(answer)
     assert answer.reason.startswith('its address is not public: ')

@@ -98,6 +98,6 @@ def test_unreadable_photos_are_groups_of_their_own():
     for name in ('x', 'y'): Path(f'{name}.png').write_bytes(b'')
     assert group_near_duplicates(['x.png', 'a.png', 'y.png', 'b.png', 'gone.png']).tolist() == [0, 1, 2, 1, 4]
 
-@pytest.mark.parametrize('least', [0, -1, 1.1, float('nan')])
-def test_a_limit_that_makes_no_sense(least):
-    with pytest.raises(SettingsError): find_near_duplicates(np.zeros((2, 32, 32), np.uint8), threshold=least)
+@pytest.mark.parametrize('threshold', [0, -1, 1.1, float('nan')])
+def test_a_threshold_that_makes_no_sense(threshold):
+    with pytest.raises(SettingsError): find_near_duplicates(np.zeros((2, 32, 32), np.uint8), threshold=threshold)

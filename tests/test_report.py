@@ -263,11 +263,11 @@ def probabilities(trained, data, cache):
     "float (N, 3) of the test photos, by the rooms themselves, at the model's temperature and at 1"
     from animal_clf.evaluation import evaluate
     from animal_clf import learner
-    from animal_clf.evaluation import holdout as test_set
+    from animal_clf.evaluation import holdout
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('ANIMAL_CLF_CACHE', str(cache))
-        learn, seen = learner.load_model(trained[0]), test_set.read_training_photos(trained[0])
-        test, found = test_set.choose_test(data, seen)[0], []
+        learn, seen = learner.load_model(trained[0]), holdout.read_training_photos(trained[0])
+        test, found = holdout.choose_test(data, seen)[0], []
         for learn.temperature in (learn.temperature, 1.): found.append(evaluate.evaluate(learn, test, seen, thorough=False).probabilities)
     return found
 

@@ -21,7 +21,7 @@ safe_headers = {
     'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Resource-Policy': 'same-origin', 'Permissions-Policy': 'camera=(), microphone=(), geolocation=(), interest-cohort=()'}
 
 class SecurityMiddleware:
-    "What holds for every request, whichever place it is for"
+    "What holds for every request, whichever endpoint it is for"
     def __init__(self,
         app,             # Any ASGI app
         show_error,      # Function of path, `Accept`, status and text; gives a response
@@ -38,7 +38,7 @@ class SecurityMiddleware:
 
 # %% ../../nbs/09_app/05_security.ipynb #67deff72
 def _find_fault(scope, headers, hosts, longest=32_768):
-    "(status, why) of a request that no place is to see; None if there is nothing wrong with it"
+    "(status, why) of a request that no endpoint is to see; None if there is nothing wrong with it"
     if len(scope.get('raw_path', b'')) + len(scope['query_string']) + sum(len(k) + len(v) for k,v in scope['headers']) > longest:
         return 431, f'an address and headers of more than {longest:,} bytes; expected fewer. Leave some out'
     if hosts and _host_of(headers) not in hosts:   # another name that leads here may be a page of another site, at work in a browser on this machine

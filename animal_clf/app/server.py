@@ -70,19 +70,19 @@ async def _show_openapi(service, req): return JSONResponse(describe_api(service.
 
 # %% ../../nbs/09_app/06_server.ipynb #8de2f33c
 _endpoints = {'/': (_show_home, ['GET', 'POST']), '/answers': (partial(_answer_upload, work=_answer_part), ['POST']), '/why': (partial(_answer_upload, work=_answer_why), ['POST']),
-           '/predict': (partial(_answer_upload, work=_answer_rows), ['POST']), '/health': (_show_health, ['GET']), '/openapi.json': (_show_openapi, ['GET'])}
+              '/predict': (partial(_answer_upload, work=_answer_rows), ['POST']), '/health': (_show_health, ['GET']), '/openapi.json': (_show_openapi, ['GET'])}
 _static = {'app.css': 'text/css', 'app.js': 'text/javascript'}
 _api = ('/predict', '/health', '/openapi.json')
 
 def _routes(service):
-    "A route for each place, and for each of the two files that are served; there are no others"
-    for path,(place,methods) in _endpoints.items(): yield Route(path, _bind(place, service), methods=methods)
+    "A route for each endpoint, and for each of the two files that are served; there are no others"
+    for path,(handler,methods) in _endpoints.items(): yield Route(path, _bind(handler, service), methods=methods)
     for name,kind in _static.items():
         response = Response(_read_static(name), media_type=kind, headers={'Cache-Control': 'no-cache'})
         yield Route(f'/static/{name}', _bind(_give, response), methods=['GET'])
 
-def _bind(place, first):
-    async def endpoint(req): return await place(first, req)
+def _bind(handler, first):
+    async def endpoint(req): return await handler(first, req)
     return endpoint
 
 async def _give(response, req): return response
@@ -116,7 +116,7 @@ def create_app(
     "The web app"
     model, limits, files = service.model, service.limits, [_read_static(o) for o in _static]
     service.info = PageInfo(model.predictor.classes, [(image_url(o.open(), 120), o.label) for o in model.examples], limits.photos, limits.photo_bytes, model.note,
-                       hashlib.sha256(b''.join(files)).hexdigest()[:8])
+                            hashlib.sha256(b''.join(files)).hexdigest()[:8])
     handle = _error_handler(service)
     app = FastHTML(routes=list(_routes(service)), exception_handlers={o: handle for o in (404, RequestError, Overloaded, HTTPException, ClientDisconnect, Exception)}, lifespan=service.run,
                    default_hdrs=False, sess_cls=None, secret_key='there are no sessions', canonical=False)   # without a key, one would be written to a file
@@ -198,7 +198,7 @@ def serve(
     port:int=5001,                      # Port, 0 to 65535; 0: any that is free
     tell=print,                         # Called with the address, as soon as there is one
     limits:UploadLimits=UploadLimits(), # How much is taken from one request
-    capacity:Capacity=None              # Where requests wait; default: a new one
+    capacity:Capacity=None              # How much may be under way at once; default: a new one
 ):
     "Run the web app until Ctrl-C"
     listener = _listen(host, port)

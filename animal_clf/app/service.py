@@ -59,11 +59,11 @@ def _opens(example):
 @dataclass
 class AppModel:
     "A model, ready for questions"
-    learn:Learner          # The model
-    predictor:Predictor    # The same behind the fastest engine
-    embedded:EmbeddedPhotos|None   # Its training photos; None for a model that can't compare
-    examples:list          # Of `Example`
-    note:str = ''          # What is missing, in words
+    learn:Learner                # The model
+    predictor:Predictor          # The same behind the fastest engine
+    embedded:EmbeddedPhotos|None # Its training photos; None for a model that can't compare
+    examples:list                # Of `Example`
+    note:str = ''                # What is missing, in words
 
 def load_app_model(
     folder:str|Path # A model folder
@@ -82,7 +82,7 @@ class InferenceService:
     def __init__(self,
         model:AppModel,                     # From `load_app_model`
         limits:UploadLimits=UploadLimits(), # How much is taken from one request
-        capacity:Capacity=None              # Where requests wait; default: a new one
+        capacity:Capacity=None              # How much may be under way at once; default: a new one
     ):
         self.model, self.capacity = model, capacity or Capacity()
         self.limits = replace(limits, photos=min(limits.photos, self.capacity.photos))
@@ -101,9 +101,9 @@ class InferenceService:
         self.decoders.close()
 
     def _predict(self, fitted):
-        "(Seen, place in it) for each photo of a batch"
-        seen = self.model.predictor.predict_arrays(*(np.stack(o) for o in zip(*fitted)))
-        return [(seen, i) for i in range(len(fitted))]
+        "(`Predictions`, place in it) for each photo of a batch"
+        predictions = self.model.predictor.predict_arrays(*(np.stack(o) for o in zip(*fitted)))
+        return [(predictions, i) for i in range(len(fitted))]
 
     def _open(self, source):
         "(photo, fitted photo) or a `PhotoError`"
@@ -113,35 +113,35 @@ class InferenceService:
 
     async def predict(self,
         sources:list # Bytes or `Example`, 1 or more
-    ) -> list: # (photo, Seen, place in it), or a `PhotoError`
+    ) -> list: # (photo, `Predictions`, place in it), or a `PhotoError`
         "Open photos and have them looked at"
         loop = asyncio.get_running_loop()
         opened = await asyncio.gather(*[loop.run_in_executor(self.decoders.threads, self._open, o) for o in sources])
         fitted = [o[1] for o in opened if not isinstance(o, PhotoError)]
-        seen = iter(await asyncio.wrap_future(self.batcher.ask(fitted)) if fitted else ())
-        return [o if isinstance(o, PhotoError) else (o[0], *next(seen)) for o in opened]
+        answers = iter(await asyncio.wrap_future(self.batcher.ask(fitted)) if fitted else ())
+        return [o if isinstance(o, PhotoError) else (o[0], *next(answers)) for o in opened]
 
 # %% ../../nbs/09_app/04_service.ipynb #bd3390a4
 def _find_lookalikes(model, looked):
     "What `compare_features` says about each; None from a model that can't compare"
     if model.embedded is None: return [None]*len(looked)
-    values, imagenet = (np.stack([getattr(seen, name)[i] for _,seen,i in looked]) for name in ('features', 'imagenet'))
+    values, imagenet = (np.stack([getattr(predictions, name)[i] for _,predictions,i in looked]) for name in ('features', 'imagenet'))
     return compare_features(model.learn, values, imagenet, model.embedded)
 
 def _explain(model, looked, found):
     "(address, class) of a photo under its heat; None where there is none"
-    photo, seen, i = looked
+    photo, predictions, i = looked
     known = found is None or found['known']
     if not known and not found['nearest']: return None
-    name = model.predictor.classes[int(seen.probabilities[i].argmax())] if known else found['nearest'][0][0]   # what the card says it looks like
+    name = model.predictor.classes[int(predictions.probabilities[i].argmax())] if known else found['nearest'][0][0]   # what the card says it looks like
     try: return image_url(overlay_heatmap(compute_gradcam(model.learn, photo, name)), 320), name
     except SettingsError: return None   # a network without a map
 
 def _make_card(service, name, looked, found, heat):
     "What is shown for one photo"
     if isinstance(looked, PhotoError): return AnswerCard(name, error=looked.found)
-    photo, seen, i = looked
-    card = AnswerCard(name, image_url(photo, 320), known=None if found is None else found['known'], top=service.model.predictor.to_row(name, seen, i, 5)['top'], heat=heat)
+    photo, predictions, i = looked
+    card = AnswerCard(name, image_url(photo, 320), known=None if found is None else found['known'], top=service.model.predictor.to_row(name, predictions, i, 5)['top'], heat=heat)
     if found is None: return card
     return replace(card, nearest=[[label, share] for label,share,_ in found['nearest'][:5]], similar=list(_thumbnails(service, found['similar'])))
 

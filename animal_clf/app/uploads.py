@@ -77,7 +77,7 @@ logging.getLogger('python_multipart').setLevel(logging.ERROR)   # what it warns 
 @dataclass
 class Upload:
     "What was in one request"
-    photos:list                              # (name, bytes) of each
+    photos:list                               # (name, bytes) of each
     fields:dict = field(default_factory=dict) # {name: text}
 
 def _refuse_size(what, most, do): raise PayloadTooLarge(what, f'at most {most:,}', do)
@@ -179,9 +179,9 @@ async def read_upload(
 formats = ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'AVIF')
 
 def open_upload(
-    content:bytes, # Of a file
+    content:bytes,                      # Of a file
     limits:UploadLimits=UploadLimits(), # Of its pixels
-    px:int=448     # Large JPEGs are decoded at half, a quarter … of their size while both sides stay at least this long, in px
+    px:int=448                          # Large JPEGs are decoded at half, a quarter … of their size while both sides stay at least this long, in px
 ) -> Image.Image: # Upright, RGB, of 2 million pixels at most
     "Open a photo from its bytes, in this process; `PhotoError` says why it can't be"
     try:

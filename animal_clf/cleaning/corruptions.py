@@ -179,7 +179,7 @@ def _unreadable(photo, number, rng):
     return [(data[:int(len(data)*rng.uniform(.3, .7))], 'torn off'), (page.encode(), 'web page'), (b'', 'empty')][number % 3]
 
 picture_kinds = dict(collage=_collage, no_animal=_no_animal, drawing=_drawing, logo=_logo, blurred=_blurred, tiny=_tiny, unreadable=_unreadable)
-corruption_kinds = (*picture_kinds, *copy_kinds, 'wrong_label') # planted in this order: collages before there are copies to put into them
+corruption_kinds = (*picture_kinds, *copy_kinds, 'wrong_label') # added in this order: collages before there are copies to put into them
 
 # %% ../../nbs/05_cleaning/01_corruptions.ipynb #f51c73e9
 def _count_faults(counts, n_photos):
@@ -239,7 +239,7 @@ def _given(picture, photo):
     return _encode(img), name
 
 def _plant(kind, number, host, rows, across, non_animals, rng):
-    "Plant one fault; what was planted, as a row"
+    "Add one corruption; what was added, as a row"
     split, to, label = host.split, Path(host.path).parent, host.label
     if kind == 'wrong_label':
         path, label = _move(rows, host, rng)
@@ -262,10 +262,10 @@ def add_corruptions(
     counts:dict=None,         # {kind: how many, or a share of the photos below 1}, kinds from `corruption_kinds`; default: three of each
     seed:int=42,              # Start of every random choice
     across:bool=False,        # Put copies on the other side of the split, as leaks?
-    non_animals=(),           # Pictures to be planted as `no_animal` before any is drawn: files, arrays (H,W,3) or PIL images
+    non_animals=(),           # Pictures to be added as `no_animal` before any is drawn: files, arrays (H,W,3) or PIL images
     planted:pd.DataFrame=None # What an earlier call returned: those photos are left alone
 ) -> pd.DataFrame: # Columns kind, path, source (the host, or where a moved photo was), label, split, detail; paths relative to `folder`
-    "Plant faults into `folder`, and say what was planted where"
+    "Add corruptions to `folder`, and say which was added where"
     folder = Path(folder).expanduser()
     rows = _find_hosts(folder, planted)
     counts = _count_faults(dict.fromkeys(corruption_kinds, 3) if counts is None else counts, len(rows))

@@ -27,11 +27,11 @@ from .issues import issue_columns, issue_types, grouped_types
 @dataclass
 class InspectedPhotos:
     "The readable photos of a data set with what is known of each; row i of every table is photo i"
-    rows:pd.DataFrame     # Columns path (relative), label, split, file
-    stats:ImageStats           # Statistics of the N photos
-    features:np.ndarray   # float32 (N, D), of length 1 each
-    animal:np.ndarray     # float (N,): log-odds of an animal by ImageNet's classes
-    group:np.ndarray      # int (N,): number of the group of copies, that of its first photo
+    rows:pd.DataFrame       # Columns path (relative), label, split, file
+    stats:ImageStats        # Statistics of the N photos
+    features:np.ndarray     # float32 (N, D), of length 1 each
+    animal:np.ndarray       # float (N,): log-odds of an animal by ImageNet's classes
+    group:np.ndarray        # int (N,): number of the group of copies, that of its first photo
     unreadable:pd.DataFrame # Columns path, label, split, reason
 
     def __len__(self): return len(self.rows)
@@ -51,7 +51,7 @@ def _reason_only(reason): return reason.split('` ', 1)[-1].split('; expected')[0
 def inspect_photos(
     source:str|Path # Folder or CSV, in one of the three shapes of `find_rows`
 ) -> InspectedPhotos:
-    "Look at every photo of `source` and compute its features; both are cached"
+    "Compute the statistics and the features of every photo of `source`; both are cached"
     source = Path(source).expanduser()
     rows = find_rows(source).rename(columns=dict(path='file'))
     rows = rows.assign(path=[_relative(o, source) for o in rows.file])
@@ -247,7 +247,7 @@ def find_issues(
     source:str|Path, # Folder or CSV, in one of the three shapes
     seed:int=42      # Start of the random choice of the folds for wrong labels
 ) -> Issues:
-    "Look for faults of every kind in all classes and splits at once; nothing is changed"
+    "Look for issues of every kind in all classes and splits at once; nothing is changed"
     photos = inspect_photos(source)
     probabilities, labels = cross_val_probabilities(photos, seed)
     given = pd.Index(labels).get_indexer(photos.rows.label)

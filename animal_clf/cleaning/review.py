@@ -24,7 +24,7 @@ from .issues import write_decisions
 
 # %% ../../nbs/05_cleaning/04_review.ipynb #b5668518
 class ReviewWidget:
-    "Findings to tick in a notebook; put it on the last line of a cell"
+    "Issues to tick in a notebook; put it on the last line of a cell"
     def __init__(self,
         issues:pd.DataFrame, # Columns `issue_columns`
         folder:str|Path,     # What their paths are relative to

@@ -21,7 +21,7 @@ def _read_data(source, settings, groups=None):
     if groups: data = group_classes(data, groups)
     n = data.photos.split.value_counts()
     print_stage('data', f"{source}: {len(data.photos)} photos of {len(data.classes)} classes ({n['train']} train, {n['valid']} validation, {n['test']} test)" +
-                 (' - drawings, not photos: the numbers below say nothing about photos' if data.drawn else ''))
+                (' - drawings, not photos: the numbers below say nothing about photos' if data.drawn else ''))
     for o in data.skipped.head(3).itertuples(): print_stage('skipped', o.reason)
     if len(data.skipped) > 3: print_stage('skipped', f'and {len(data.skipped)-3} more; all are in skipped.csv beside the model')
     return data

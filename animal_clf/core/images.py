@@ -162,14 +162,14 @@ def data_url(
     content:bytes, # Of a file
     kind:str       # png or jpeg
 ) -> str:
-    "`content` as an address that holds it"
+    "`content` as a URL that holds it"
     return f'data:image/{kind};base64,{base64.b64encode(content).decode()}'
 
 def image_url(
     img,       # A PIL image
     px:int=160 # Longest side of what is shown, in px
 ) -> str:
-    "A PIL image as a small JPEG inside an address"
+    "A PIL image as a small JPEG inside a URL"
     img, file = img.convert('RGB'), io.BytesIO()
     img.thumbnail((px, px))
     img.save(file, 'JPEG', quality=80)
@@ -179,7 +179,7 @@ def thumbnail_url(
     path:str|Path, # A photo
     px:int=160     # Side of the square in px
 ) -> str: # '' if it can't be read
-    "A small square JPEG of a photo, inside an address"
+    "A small square JPEG of a photo, inside a URL"
     try: return image_url(fit_photo(open_photo(path, px), px), px)
     except PhotoError: return ''   # it was read before; if it has gone since, the caption has to do
 

@@ -133,5 +133,5 @@ def find_ignored(
 def is_drawn(
     source:str|Path # Folder or CSV
 ) -> bool:
-    "Did `draw_animals` make what is in `source`?"
+    "Did `write_drawings` make what is in `source`?"
     return (Path(source)/'DRAWN.txt').is_file()

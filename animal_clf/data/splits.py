@@ -157,8 +157,8 @@ class Photos:
         return pd.crosstab(self.photos.label, self.photos.split).reindex(index=list(self.classes), columns=['train', 'valid', 'test'], fill_value=0)
 
     @property
-    def drawn(self) -> bool: # Is it the drawn sample?
-        "Are these drawings from `draw_animals`, which say nothing about photos?"
+    def drawn(self) -> bool: # Does the note `DRAWN.txt` say so?
+        "Are these drawings, which say nothing about photos?"
         return is_drawn(self.source)
 
     def fingerprint(self) -> str: # 16 hex digits

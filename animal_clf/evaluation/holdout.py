@@ -25,7 +25,7 @@ from .metrics import wilson_interval
 
 # %% ../../nbs/07_evaluation/02_holdout.ipynb #d99c5c84
 def data_notes(
-    source:str|Path, # Where the photos were read
+    source:str|Path,     # Where the photos were read
     skipped:pd.DataFrame # Those left out, with their `reason`
 ) -> list: # Sentences
     "What a reader of the result should know about the photos"

@@ -149,7 +149,7 @@ class Predictor:
         i:int,                   # Its place there
         n_top:int=3              # Classes to list in `top`, 1 or more
     ) -> dict: # {path, label, probability, top: [[label, p], …], known, error}
-        "The answer for a photo that was seen, as `predict` gives it"
+        "The answer for one of the photos in `predictions`, as `predict` gives it"
         return answer_row(path, predictions, i, self.classes, n_top)
 
     def fingerprint(self) -> str: # 16 hex digits

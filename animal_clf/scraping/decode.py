@@ -71,7 +71,7 @@ def run_decoder(
     memory:int,   # Bytes that it may take, besides those that it has when it starts
     limit_s:float # Seconds that one file may take
 ):
-    "Look at files, as they are named; this is what the processes of `DecoderPool` run"
+    "Inspect files, as they are named; this is what the processes of `DecoderPool` run"
     _register_heif()
     run_worker(_answer, memory, limit_s)
 
@@ -94,7 +94,7 @@ def _failed_inspection(path, reason): return dict(fault='unreadable', reason=rea
 
 # %% ../../nbs/04_scraping/05_decode.ipynb #0b771d82
 class DecoderPool(WorkerPool):
-    "Processes that look at photos; to be used in a `with`, from any number of threads"
+    "Processes that inspect photos; to be used in a `with`, from any number of threads"
     def __init__(self,
         n:int=None,        # Processes, 1 or more; by default one per CPU core, at most 8
         limit_s:float=60,  # Seconds that one file may take
@@ -109,7 +109,7 @@ class DecoderPool(WorkerPool):
         px:int=None,   # As for `inspect_photo`
         min_px:int=16  # As for `inspect_photo`
     ) -> dict: # As from `inspect_photo`
-        "Look at the file at `path` in one of the processes"
+        "Inspect the file at `path` in one of the processes"
         answer, code = self.ask(dict(path=str(path), px=px, min_px=min_px))
         if answer: return answer[0] | dict(photo=answer[1])
         return _failed_inspection(path, f'the decoder hung on it (more than {self.limit_s:g} s)' if code == TIMEOUT_EXIT else 'the decoder crashed on it')

@@ -74,7 +74,7 @@ def _clear_up(folder):
     remove_partial_files(folder)
 
 def _reopen(rows, files):
-    "Adopt `files` that an interrupted run fetched; what is gone is to be fetched again"
+    "Claim `files` that an interrupted run fetched; what is gone is to be fetched again"
     claim_orphans(rows, files)
     for row in rows:
         if row['status'] in ('fetched', 'verified') and stem_of(row['url']) not in files: row.update(status='found', raw='', path='')
@@ -95,11 +95,11 @@ async def _fetch_rows(rows, folder, limits, journal):
         finally: bar.close()
 
 async def _fetch_row(fetcher, row, folder, journal):
-    "Fetch the photo of `row`, which says how it went; it stays `found` if the time of the run was up before its turn came"
-    answer = await fetcher.fetch(row['url'], folder/'raw'/row['class']/stem_of(row['url']))
-    if answer.status == 'found': return False
-    row.update(status=answer.status, http_status=answer.http_status, time=answer.time, reason=answer.reason)
-    if answer.status == 'fetched': record_file(row, answer.suffix, sha256=answer.sha256)
+    "Fetch the photo of `row`, which says how it went; it stays `found` if the time of the run was up before it got a slot"
+    result = await fetcher.fetch(row['url'], folder/'raw'/row['class']/stem_of(row['url']))
+    if result.status == 'found': return False
+    row.update(status=result.status, http_status=result.http_status, time=result.time, reason=result.reason)
+    if result.status == 'fetched': record_file(row, result.suffix, sha256=result.sha256)
     journal.add(row)
     return True
 

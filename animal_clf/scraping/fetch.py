@@ -266,9 +266,9 @@ async def _save(self:Fetcher, response, stem, before):
     if not suffix: raise FetchError(_what_else(head, response.headers), 200)
     with atomic_write(stem.with_name(stem.name + suffix)) as part:
         with open(part, 'wb') as file: digest, size = await self._write(file, head, response)
-        answer = _result('fetched', http_status=200, suffix=suffix, sha256=digest, size=size)
-        if before: before(answer)
-    return answer
+        result = _result('fetched', http_status=200, suffix=suffix, sha256=digest, size=size)
+        if before: before(result)
+    return result
 
 @patch
 async def _write(self:Fetcher, file, chunk, response):

@@ -20,16 +20,16 @@ from .urls import parse_networks
 @dataclass(frozen=True)
 class Limits:
     "How much of everything fetching may take"
-    workers:int=64         # Photos fetched at the same time, 1 or more
-    per_host:int=8         # Photos fetched at the same time from one host, 1 or more
-    connect_s:float=10     # Seconds until there is a connection
-    first_byte_s:float=10  # Seconds of silence, before the first byte or between two
-    photo_s:float=30       # Seconds for a whole photo in one try, waiting for a slot left out
-    max_mb:float=20        # Largest photo, in millions of bytes
-    tries:int=3            # Times that an address is tried in one run, 1 or more
-    total_s:float=None     # Seconds for the whole run; `None` for no limit
+    workers:int=64           # Photos fetched at the same time, 1 or more
+    per_host:int=8           # Photos fetched at the same time from one host, 1 or more
+    connect_s:float=10       # Seconds until there is a connection
+    first_byte_s:float=10    # Seconds of silence, before the first byte or between two
+    photo_s:float=30         # Seconds for a whole photo in one try, waiting for a slot left out
+    max_mb:float=20          # Largest photo, in millions of bytes
+    tries:int=3              # Times that an address is tried in one run, 1 or more
+    total_s:float=None       # Seconds for the whole run; `None` for no limit
     private:bool|tuple=False # May your own machine and network be fetched from? Or the networks that may be: `('127.0.0.1/32',)`
-    opt_out:bool=True      # Leave photos alone whose owner doesn't want models trained with them (`X-Robots-Tag`)?
+    opt_out:bool=True        # Leave photos alone whose owner doesn't want models trained with them (`X-Robots-Tag`)?
 
     def __post_init__(self):
         for name in ('workers', 'per_host', 'tries'):
@@ -74,17 +74,17 @@ class Slot:
     "The right to ask a host now"
     def __init__(self, throttle, host): self.throttle, self.host, self.works = throttle, host, True
     def yield_slot(self):
-        "Lend the place among the workers to somebody else, unless too many did"
+        "Lend the slot among the workers to somebody else, unless too many did"
         if self.throttle.aside >= 4*self.throttle.limits.workers: return
         self.works, self.throttle.aside = False, self.throttle.aside + 1
         self.throttle.workers.release()
     async def regain_slot(self):
-        "Wait for a place among the workers again"
+        "Wait for a slot among the workers again"
         if self.works: return
         await self.throttle.workers.acquire()
         self.works, self.throttle.aside = True, self.throttle.aside - 1
     def end(self):
-        "Give the place back"
+        "Give the slot back"
         if self.works: self.throttle.workers.release()
         else: self.throttle.aside -= 1
 
@@ -104,7 +104,7 @@ class Throttle:
     async def sleep(self,
         seconds:float # How long, unless the run's time is up before
     ):
-        "Wait without a place; `DeadlineExceeded` if that takes longer than the run may"
+        "Wait without a slot; `DeadlineExceeded` if that takes longer than the run may"
         left = self.left_s()
         await asyncio.sleep(min(seconds, left))
         self.left_s()

@@ -270,7 +270,7 @@ def check_drawable(
 aspect_ratios = (1, 1, 4/3, 4/3, 3/2, 3/4)
 
 def draw_plan(
-    plan,    # A row like those of the table above, or a function that makes one of a NumPy generator
+    plan,    # As for `place_animal`, or a function that makes one of a NumPy generator
     key:str, # What the picture depends on; another key, another picture
     px:int   # Shorter side of the picture in px
 ) -> Image.Image: # RGB; square, landscape or portrait

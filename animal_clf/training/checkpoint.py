@@ -21,7 +21,7 @@ from ..core.settings import ModelFileError
 @dataclass
 class TrainState:
     "How far a training run has come, and how it has gone"
-    config:dict                 # What it is for: architecture, classes, data, recipe, seed. A checkpoint only fits the same
+    config:dict                # What it is for: architecture, classes, data, recipe, seed. A checkpoint only fits the same
     batch_size:int             # Photos per step
     precision:str              # `fp32` or `bf16`
     steps:int                  # Training steps that are planned
@@ -29,7 +29,7 @@ class TrainState:
     rows:list = field(default_factory=list) # A dict per finished epoch: the log
     best:dict = None           # The row of the best epoch so far
     kept:int = 0               # The epoch whose weights are kept
-    epochs_since_best:int = 0             # Epochs since then
+    epochs_since_best:int = 0  # Epochs since the best one
     seconds:float = 0.         # Of training so far
     ended:str = ''             # Why it ended before its time, in words; '' while it goes on
     done:bool = False          # Is there nothing left to train?
@@ -75,10 +75,10 @@ def save_checkpoint(
 @dataclass
 class Checkpoint:
     "What `save_checkpoint` wrote"
-    train_state:TrainState   # How far training has come
-    model:dict      # State of the model
-    best:dict       # State of the best model so far
-    opt:dict        # State of the optimiser
+    train_state:TrainState # How far training has come
+    model:dict             # State of the model
+    best:dict              # State of the best model so far
+    opt:dict               # State of the optimiser
 
 def load_checkpoint(
     file:str|Path # From `save_checkpoint`

@@ -129,7 +129,7 @@ class RunConfig:
     resume:bool = False        # Go on from the checkpoint in `folder`, if there is one?
     precision:str = 'auto'     # `auto`, `fp32` or `bf16`
     num_workers:int = None     # Processes that decode photos; default: one per core
-    tell:Callable = noop # Called with what is being done and a sentence about it
+    tell:Callable = noop       # Called with what is being done and a sentence about it
 
     def __post_init__(self):
         if self.precision not in precisions: raise SettingsError(f"precision '{self.precision}'", f'one of {", ".join(precisions)}', 'Change `precision` (--precision)')

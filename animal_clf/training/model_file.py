@@ -39,14 +39,14 @@ from .recipes import HeadConfig
 @dataclass
 class Trained:
     "A trained learner, and how it came about"
-    learn:Learner        # The model, with its `dls`
-    recipe:str           # The recipe that was run
-    arch:str             # timm name
-    seed:int             # Start of every random choice
-    log:pd.DataFrame     # A row per epoch, or per regularisation strength tried
-    head:HeadConfig = HeadConfig()   # The layers behind its backbone
-    valid:dict = None    # `error_rate`, `valid_loss` and perhaps `balanced_accuracy_score` on the validation set
-    best_epoch:int = None # The epoch that was kept; 0: the fitted head
+    learn:Learner                  # The model, with its `dls`
+    recipe:str                     # The recipe that was run
+    arch:str                       # timm name
+    seed:int                       # Start of every random choice
+    log:pd.DataFrame               # A row per epoch, or per regularisation strength tried
+    head:HeadConfig = HeadConfig() # The layers behind its backbone
+    valid:dict = None              # `error_rate`, `valid_loss` and perhaps `balanced_accuracy_score` on the validation set
+    best_epoch:int = None          # The epoch that was kept; 0: the fitted head
     choices:list = field(default_factory=list) # Dicts {candidate, error_rate, valid_loss, kept} of what was compared
 
     @property

@@ -40,9 +40,9 @@ def known_score(
 @dataclass
 class OpenSetDetector:
     "What it takes to tell whether a photo shows one of the classes"
-    profiles:np.ndarray # float32 (K, 1000), rows sum to 1: mean probabilities of ImageNet's head for each class
-    threshold:float         # A photo with a lower score is not known, in [0,1]
-    target_recall:float = .95    # Share of the validation photos that are known by this threshold
+    profiles:np.ndarray       # float32 (K, 1000), rows sum to 1: mean probabilities of ImageNet's head for each class
+    threshold:float           # A photo with a lower score is not known, in [0,1]
+    target_recall:float = .95 # Share of the validation photos that are known by this threshold
 
     def is_known(self,
         probabilities:np.ndarray # float (N, 1000) of ImageNet's head

@@ -41,7 +41,7 @@ class HeadConfig:
 
 # %% ../../nbs/06_training/01_recipes.ipynb #72a16db4
 def check_recall(
-    recall:float,   # Share of true photos to be known
+    recall:float,            # Share of true photos to be known
     name:str='target_recall' # What the user knows it by
 ):
     "Raise `SettingsError` for a share that can't be kept"
@@ -53,21 +53,21 @@ schedules = ('one_cycle', 'constant')
 @dataclass(frozen=True)
 class Recipe:
     "One way to train"
-    name:str                    # What it is called
-    pretrained:bool = True      # Start from ImageNet weights?
-    head:HeadConfig = HeadConfig()          # The layers behind the backbone
-    fit_head:bool = True        # Fit the head on cached features first, which takes seconds?
-    head_epochs:int = 30        # Passes over the features for a head with hidden layers; a linear one is fitted exactly
-    epochs:int = 0              # Then epochs of the whole network, 0 or more; at most so many with a budget or patience
-    lr:float = 1e-4             # Its highest learning rate, above 0
-    schedule:str = 'one_cycle'  # Up to `lr` and down to nothing, or `constant`
-    augment:bool = True         # Crop and flip the training photos at random?
-    train_bn:bool = False       # Let batch norm follow the training photos? If not, it keeps the statistics of ImageNet
-    frozen_share:float = 1/2    # Share of the backbone's stages, from the first, that stay as they are, in [0,1)
-    patience:int = None         # End after so many epochs without a better one, 1 or more; default: never
-    keep_best:bool = True       # End with the weights that were best on the validation set? If not, with the last
-    keep_known:float = .95      # Share of the validation photos that are to be known as one of the classes, above 0 and up to 1
-    balance:str = 'none'        # For classes of unequal size: `none`, `loss` (weigh mistakes) or `sampling` (show small classes more often)
+    name:str                       # What it is called
+    pretrained:bool = True         # Start from ImageNet weights?
+    head:HeadConfig = HeadConfig() # The layers behind the backbone
+    fit_head:bool = True           # Fit the head on cached features first, which takes seconds?
+    head_epochs:int = 30           # Passes over the features for a head with hidden layers; a linear one is fitted exactly
+    epochs:int = 0                 # Then epochs of the whole network, 0 or more; at most so many with a budget or patience
+    lr:float = 1e-4                # Its highest learning rate, above 0
+    schedule:str = 'one_cycle'     # Up to `lr` and down to nothing, or `constant`
+    augment:bool = True            # Crop and flip the training photos at random?
+    train_bn:bool = False          # Let batch norm follow the training photos? If not, it keeps the statistics of ImageNet
+    frozen_share:float = 1/2       # Share of the backbone's stages, from the first, that stay as they are, in [0,1)
+    patience:int = None            # End after so many epochs without a better one, 1 or more; default: never
+    keep_best:bool = True          # End with the weights that were best on the validation set? If not, with the last
+    keep_known:float = .95         # Share of the validation photos that are to be known as one of the classes, above 0 and up to 1
+    balance:str = 'none'           # For classes of unequal size: `none`, `loss` (weigh mistakes) or `sampling` (show small classes more often)
 
     def __post_init__(self):
         check_balance(self.balance)

@@ -15,6 +15,7 @@ import numpy as np
 from ..core.images import open_photo
 from ..core.progress import progress
 from ..core.settings import PhotoError, SettingsError
+from .features import nearest_neighbors
 from .image_stats import grey_thumbnail
 
 # %% ../../nbs/02_vision/07_duplicates.ipynb #3d60144b
@@ -71,7 +72,7 @@ def _coarse(grey):
     return (shapes - shapes.mean(1, keepdims=True) + 1e-3).astype(np.float32)   # the last so that a blank picture has a direction too
 
 def _pairs(rows, similarities, threshold):
-    "Pairs (P, 2) of each row with its neighbours, the smaller number first, those below `least` left out"
+    "Pairs (P, 2) of each row with its neighbours, the smaller number first, those below `threshold` left out"
     own = np.repeat(np.arange(len(rows)), rows.shape[1])
     pairs = np.stack([own, rows.ravel()], 1)[(similarities.ravel() >= threshold) & (rows.ravel() != own)]
     return np.sort(pairs, axis=1)
@@ -82,7 +83,6 @@ def find_candidates(
     k:int=8                   # Neighbours of each photo, 1 or more
 ) -> np.ndarray: # int (P, 2): pairs of rows, each once
     "Pairs of photos that may be copies of one another"
-    from animal_clf.vision.features import nearest_neighbors # loads PyTorch, which can wait until the photos have been looked at
     if len(grey) < 2: return np.zeros((0, 2), int)
     shapes, k = _coarse(grey), min(k + 1, len(grey))   # one is the photo itself
     found = [_pairs(*nearest_neighbors(shapes, o, k), .4) for o in (shapes, _coarse(grey[:, :, ::-1]))]
@@ -98,7 +98,7 @@ def find_near_duplicates(
     "Groups of photos that show the same picture"
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
-    if not 0 < threshold <= 1: raise SettingsError(f'least = {threshold}', 'above 0 and up to 1', 'Change `least`')
+    if not 0 < threshold <= 1: raise SettingsError(f'threshold = {threshold}', 'above 0 and up to 1', 'Change `threshold`')
     if not len(grey): return np.zeros(0, int)
     _, first, content = np.unique(grey.reshape(len(grey), -1), axis=0, return_index=True, return_inverse=True)
     different = grey[first]

@@ -31,7 +31,7 @@ from ..core.settings import PhotoError, SettingsError
 class Network(Protocol):
     "What an engine can run"
     inputs:tuple           # Pairs (px, method): how a photo is to be fitted into a square, for each input
-    def with_normalization(self): "PyTorch module: uint8 (B,px,px,3), one for each view -> float (B,D), or a tuple of several such"
+    def with_normalization(self): "PyTorch module: uint8 (B,px,px,3), one for each input -> float (B,D), or a tuple of several such"
     def fingerprint(self) -> str: "Changes whenever the outputs would"
 
 # %% ../../nbs/02_vision/02_engines.ipynb #1ab12518
@@ -55,7 +55,7 @@ def _torch_engine(network, precision):
 def to_onnx(
     network:Network,  # What to convert
     outputs:list=None # Names of what comes out; default: numbers
-) -> bytes: # Its inputs are called `photos`, `photos1` …, one for each view
+) -> bytes: # Its inputs are called `photos`, `photos1` …, one for each of `network.inputs`
     "`network`, bytes in, as an ONNX file: what both compilers read fastest"
     import torch
     file, names = io.BytesIO(), [f'photos{i or ""}' for i in range(len(network.inputs))]
@@ -102,7 +102,7 @@ def create_engine(
     network:Network,      # What to run
     engine:str='auto',    # `auto`, `torch`, `openvino` or `onnx`
     precision:str='auto'  # `auto`, `fp32` or `bf16`
-) -> Callable: # uint8 (B,px,px,3), one for each view -> float32 (B,D), or a tuple of several such
+) -> Callable: # uint8 (B,px,px,3), one for each input -> float32 (B,D), or a tuple of several such
     "A function that runs `network` on a batch of photos, as fast as this machine can"
     name = choose_engine() if engine == 'auto' else engine
     if name not in _engines: raise SettingsError(f"engine '{name}'", f'one of auto, {", ".join(_engines)}', 'Change `engine`')
@@ -138,7 +138,7 @@ def _one_thread():
     finally: torch.set_num_threads(n)
 
 def _decode(path, inputs):
-    "The photo at `path`, uint8 (px,px,3) for each view, or the `PhotoError` that it met"
+    "The photo at `path`, uint8 (px,px,3) for each input, or the `PhotoError` that it met"
     try:
         img = open_photo(path, 2*max(px for px,_ in inputs))
         return [fit_pixels(img, *o) for o in inputs]
@@ -161,7 +161,7 @@ def decode_batches(
     inputs:tuple,      # Of pairs (px, method), such as a backbone's `inputs`
     batch_size:int=32, # Photos per batch, 1 or more
     workers:int=None   # Threads that decode; default: one per core
-) -> Iterator: # Of (indices of the good photos, [uint8 (B,px,px,3) for each view], {index of a bad one: its `PhotoError`})
+) -> Iterator: # Of (indices of the good photos, [uint8 (B,px,px,3) for each input], {index of a bad one: its `PhotoError`})
     "Decode photos in threads, a few batches ahead of whoever asks"
     workers = workers or os.cpu_count()
     alone = isinstance(paths, list) and len(paths) == 1
