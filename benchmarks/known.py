@@ -16,7 +16,7 @@ from pathlib import Path
 
 os.environ.setdefault('ANIMAL_CLF_CACHE', tempfile.mkdtemp())
 import numpy as np, pandas as pd
-from scipy.special import logsumexp, softmax
+from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
@@ -70,7 +70,7 @@ def scores():
     logits = lambda score: lambda *o: by_logits(*o, score)
     energy, profile = logits(lambda z: logsumexp(z, axis=1)), by_profile
     roots = lambda x, p: np.sqrt(p)
-    return {'maximum probability': logits(lambda z: softmax(z, axis=1).max(1)), 'maximum logit': logits(lambda z: z.max(1)), 'energy of the logits': energy,
+    return {'maximum probability': logits(lambda z: softmax(z).max(1)), 'maximum logit': logits(lambda z: z.max(1)), 'energy of the logits': energy,
             'Mahalanobis': by_mahalanobis, 'relative Mahalanobis': lambda *o: by_mahalanobis(*o, shrink=.5, relative=True),
             'nearest photo': lambda *o: by_neighbours(*o, 1), '5th nearest photo': lambda *o: by_neighbours(*o, 5),
             '40th nearest by ImageNet': lambda *o: by_neighbours(*o, min(40, len(o[2])), roots), "ImageNet's animals": lambda *o: lambda x, p: np.log(p[:, :398].sum(1) + 1e-9) - np.log(p[:, 398:].sum(1) + 1e-9),

@@ -102,8 +102,8 @@ def training_speeds(folder, name, px):
     valid = data.photos[data.photos.split == 'valid']
     data = replace(data, photos=data.photos.drop(valid[valid.duplicated('label')].index))   # a photo of each class: training is what is timed
     learn, told = animal_learner(make_dls(data, px, augment=False), name, pretrained=False), []
-    course = train_network(learn, get_recipe('scratch', epochs=1), dict(arch=name), run=RunConfig(tell=lambda stage, text: told.append(text)))
-    rate = len(learn.dls.train)*32/course.seconds
+    train_state = train_network(learn, get_recipe('scratch', epochs=1), dict(arch=name), run=RunConfig(tell=lambda stage, text: told.append(text)))
+    rate = len(learn.dls.train)*32/train_state.seconds
     return dict(network=name, px=px, plain_per_s=round(plain_rate, 1), ours_per_s=round(rate, 1), times_as_fast=round(rate/plain_rate, 1), chosen=told[0].partition(',')[0])
 
 def drawn(folder):
