@@ -14,7 +14,7 @@ import numpy as np, psutil
 program = '''import sys
 from animal_clf.app.server import serve
 from animal_clf.app.batching import Capacity
-serve(sys.argv[1], port=0, tell=lambda o: print(o, flush=True), room=Room(photos=int(sys.argv[2])))'''
+serve(sys.argv[1], port=0, tell=lambda o: print(o, flush=True), capacity=Capacity(photos=int(sys.argv[2])))'''
 
 def memory(process):
     "MB that a process and its children have in use"
@@ -58,7 +58,7 @@ def main():
     parser.add_argument('--path', default='/predict')
     parser.add_argument('--json')
     args = parser.parse_args()
-    with subprocess.Popen([sys.executable, '-W', 'ignore', '-c', program, args.model, str(args.capacity)], stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen([sys.executable, '-W', 'ignore', '-c', program, args.model, str(args.room)], stdout=subprocess.PIPE, text=True) as server:
         port, process = int(server.stdout.readline().rsplit(':', 1)[1]), psutil.Process(server.pid)
         bodies = [make_body(o) for o in args.photos]
         load(port, bodies, args.path, args.clients, 5, process)   # everything has been used before memory is measured
@@ -69,7 +69,7 @@ def main():
         load(port, bodies, args.path, 1, .5, process)   # and it still answers
         server.terminate()
     others = sum(n for status,n in counts.items() if status >= 500 and status != 503)
-    row = dict(path=args.path, clients=args.clients, seconds=args.seconds, room=args.capacity, answered=counts[200], per_second=round(counts[200]/args.seconds, 1), busy_503=counts[503], other_5xx=others, other=sum(counts.values()) - counts[200] - counts[503] - others,
+    row = dict(path=args.path, clients=args.clients, seconds=args.seconds, room=args.room, answered=counts[200], per_second=round(counts[200]/args.seconds, 1), busy_503=counts[503], other_5xx=others, other=sum(counts.values()) - counts[200] - counts[503] - others,
                **{name: round(1000*float(v)) for name,v in zip(('p50_ms', 'p99_ms', 'longest_ms'), (*np.percentile(times, [50, 99]), max(times)))}, mb_before=round(before), mb_peak=round(peak), mb_after=round(after))
     for k,v in row.items(): print(f'{k:<12}{v}')
     if args.json: Path(args.json).write_text(json.dumps(row, indent=1))

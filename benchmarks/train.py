@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from main_job import rates
+from main_job import command_line, rates
 
 arch, plain_px = 'tf_efficientnet_lite0', 192
-command_line = 'import sys; from animal_clf.cli.main import main; sys.exit(main())'
 
 
 # --- plain fastai: this file runs itself for it, so that a process does nothing else

@@ -576,8 +576,9 @@ def test_a_damaged_cache_is_made_anew(model, drawn, monkeypatch):
     wanted, seen = answers(model, *photos), see()
     files = [*Path('cache').rglob('*.npz'), *Path('cache').rglob('*.json')]
     assert {o.suffix for o in files} == {'.npz', '.json'}
-    for spoil in (lambda whole: b'', lambda whole: b'junk', lambda whole: whole[:len(whole)//2]):
-        for o in files: o.write_bytes(spoil(o.read_bytes()))
+    whole = {o: o.read_bytes() for o in files}
+    for spoil in (lambda o: b'', lambda o: b'junk', lambda o: o[:len(o)//2]):
+        for file,good in whole.items(): file.write_bytes(spoil(good))
         assert [o['label'] for o in answers(model, *photos)] == [o['label'] for o in wanted]
         assert (see() == seen).all()
 

@@ -4,13 +4,11 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
-from animal_clf.scraping import urls
-from animal_clf.scraping import fetch
+from animal_clf.scraping import fetch, urls
 from animal_clf.core.settings import FileError, SettingsError
 from animal_clf.scraping.urls import nonpublic_kind
 from animal_clf.scraping.fetch import Fetcher, run_bounded, remove_partial_files
-from animal_clf.scraping.throttle import Limits
-from animal_clf.scraping.throttle import read_retry_after
+from animal_clf.scraping.throttle import Limits, read_retry_after
 from servers import (PhotoServer, SearchProxy, cut_short, draw_photo, dripping, endless, hanging_up, in_turn, photo_bytes, sending, sending_raw, serving,
                      silent)
 

@@ -45,11 +45,10 @@ def test_every_name_is_exported():
     assert {*signatures, 'Learner', 'recipes'} <= set(learner.__all__)
     assert {'head', 'fine_tune', 'auto', 'scratch', 'early_stopping', 'custom_head'} <= set(learner.recipes)
 
-def test_what_train_returns_keeps_its_attributes(tmp_path, monkeypatch):
-    monkeypatch.setenv('ANIMAL_CLF_CACHE', str(tmp_path/'cache'))
-    data = read_photos(draw_animals(tmp_path/'drawn', 12, ('fox', 'seal'), px=64), n_test=3)
+def test_what_train_returns_keeps_its_attributes(empty_folder):
+    data = read_photos(draw_animals('drawn', 12, ('fox', 'seal'), px=64), n_test=3)
     trained = learner.train(data, 'scratch', 'test_resnet', epochs=1, run=learner.Run(num_workers=0))
     assert isinstance(trained, learner.Trained) and isinstance(trained.learn, learner.Learner)
     assert 0 <= trained.valid_accuracy <= 1 and len(trained.log) == 1 and (trained.recipe, trained.arch, trained.seed) == ('scratch', 'test_resnet', 42)
-    folder = learner.save_model(trained, data, tmp_path/'model')
+    folder = learner.save_model(trained, data, 'model')
     assert list(learner.load_model(folder).dls.vocab) == ['fox', 'seal'] and learner.read_info(folder).recipe == 'scratch'

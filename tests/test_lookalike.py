@@ -14,10 +14,9 @@ from animal_clf.core.images import find_photos
 from animal_clf.data.splits import read_photos
 from animal_clf.vision.features import get_features
 from animal_clf.vision.imagenet import get_imagenet_probabilities
-from animal_clf.training.open_set import class_means, choose_threshold, known_score
+from animal_clf.training.open_set import class_means, choose_threshold, fit_centroids, known_score
 from animal_clf.learner import Trained, feature_extractor, load_model, save_model, train
 from animal_clf.inference.lookalike import describe_lookalike, find_lookalikes, find_primates, answer_entropy
-from animal_clf.training.open_set import fit_centroids
 from animal_clf.synthetic.people import draw_people
 from animal_clf.inference.predictor import predict_photos
 from animal_clf.synthetic.animals import draw_animals

@@ -6,11 +6,10 @@ from shutil import copytree
 import numpy as np, pandas as pd, pytest, torch
 from animal_clf.core.settings import ModelFileError
 from animal_clf.data.splits import read_photos
-from animal_clf.training.open_set import OpenSetDetector
+from animal_clf.training.open_set import ClassCentroids, OpenSetDetector
 from animal_clf.data.block import make_dls
 from animal_clf.training.model_file import Trained, load_model, read_log, save_model, record_test
 from animal_clf.training.model_info import read_info
-from animal_clf.training.open_set import ClassCentroids
 from animal_clf.training.learner import animal_learner
 from animal_clf.synthetic.animals import draw_animals
 from commands import fails

@@ -261,9 +261,8 @@ def test_bootstrap_intervals_are_those_of_redrawn_photos(name):
 @pytest.fixture(scope='module')
 def probabilities(trained, data, cache):
     "float (N, 3) of the test photos, by the rooms themselves, at the model's temperature and at 1"
-    from animal_clf.evaluation import evaluate
     from animal_clf import learner
-    from animal_clf.evaluation import holdout
+    from animal_clf.evaluation import evaluate, holdout
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('ANIMAL_CLF_CACHE', str(cache))
         learn, seen = learner.load_model(trained[0]), holdout.read_training_photos(trained[0])
@@ -524,8 +523,7 @@ def test_json_is_json_in_any_terminal(strange):
 
 def case_of(p, truth, trained=(100, 100, 100), valid=None, imagenet=None):
     "A `Case` with these probabilities and no files behind it"
-    from animal_clf.evaluation import checks
-    from animal_clf.evaluation import evaluate
+    from animal_clf.evaluation import checks, evaluate
     from animal_clf import learner
     classes, right = [f'class {i}' for i in range(p.shape[1])], p.argmax(1) == truth
     answers = pd.DataFrame(dict(path=[f'{i}.jpg' for i in range(len(truth))], sha256=[f'{i:x}' for i in range(len(truth))], label=[classes[i] for i in truth], answer=[classes[i] for i in p.argmax(1)], right=right))
