@@ -70,8 +70,7 @@ def _resumed_arch(file, args, settings):
 
 def _train_model(data, settings, args, offline_too):
     "Train, on the offline backbone if need be and `offline_too`, and save"
-    from animal_clf.core.settings import offline_arch
-    from animal_clf.core.settings import WeightsError
+    from animal_clf.core.settings import offline_arch, WeightsError
     from animal_clf.training.distributed import is_main
     from animal_clf.training.loop import RunConfig
     from animal_clf.training.model_file import save_model

@@ -100,7 +100,7 @@ def read_cache(
         try:
             with np.load(file, allow_pickle=False) as o:
                 rows = [(i, h) for i,h in enumerate(o['hashes'].tolist()) if h in wanted]
-                if rows: values = o['rows' if 'rows' in o else 'features']; found.update((h, values[i]) for i,h in rows)   # `features` until version 0.1
+                if rows: values = o['features']; found.update((h, values[i]) for i,h in rows)
         except (ValueError, EOFError, KeyError, zipfile.BadZipFile): _discard(file) # cut short, by a power cut perhaps; it is made again
         except OSError as e: warnings.warn(f'a cache that can not be read: {e}')
     return found
@@ -120,5 +120,5 @@ def write_cache(
     name = hashlib.sha256(''.join(sorted(new)).encode()).hexdigest()[:16]
     try:
         with atomic_write(folder/f'{name}.npz') as part, open(part, 'wb') as f:
-            np.savez(f, hashes=np.array(list(new)), rows=np.stack(list(new.values())))
+            np.savez(f, hashes=np.array(list(new)), features=np.stack(list(new.values())))
     except FileError as e: warnings.warn(f'nothing is kept for the next time: {e.found}')

@@ -142,10 +142,14 @@ def make_thumbnail(
     "A small upright JPEG of a photo"
     try: img = open_photo(path, min_px=px)
     except PhotoError as e: return None, e.found.split('` ', 1)[-1] if '` ' in e.found else 'is not there any more'
-    img.thumbnail((px, px), reducing_gap=2)
-    out = io.BytesIO()
-    img.save(out, 'JPEG', quality=60, optimize=True)
-    return out.getvalue(), ''
+    return _small_jpeg(img, px, quality=60, optimize=True), ''
+
+def _small_jpeg(img, px, **options):
+    "`img` as a JPEG, its longest side at most `px`; `img` itself is made that small"
+    file = io.BytesIO()
+    img.thumbnail((px, px))
+    img.save(file, 'JPEG', **options)
+    return file.getvalue()
 
 # %% ../../nbs/00_core/04_images.ipynb #aa5fd3a7
 def make_thumbnails(
@@ -170,10 +174,7 @@ def image_url(
     px:int=160 # Longest side of what is shown, in px
 ) -> str:
     "A PIL image as a small JPEG inside a URL"
-    img, file = img.convert('RGB'), io.BytesIO()
-    img.thumbnail((px, px))
-    img.save(file, 'JPEG', quality=80)
-    return data_url(file.getvalue(), 'jpeg')
+    return data_url(_small_jpeg(img.convert('RGB'), px, quality=80), 'jpeg')
 
 def thumbnail_url(
     path:str|Path, # A photo

@@ -20,8 +20,6 @@ from ..core.files import check_writable, write_error
 from ..core.images import photo_suffixes
 from ..core.progress import progress
 from ..core.settings import DataError, SettingsError
-from ..training.model_file import load_model
-from .predictor import Predictor
 
 try: import fcntl
 except ImportError: fcntl = None   # Windows
@@ -201,9 +199,15 @@ def _check_apart(file, source):
     if any(os.path.isfile(o) and file.exists() and os.path.samefile(o, file) for o in sources): raise SettingsError(f'`{file}` to write to, which is to be read', 'another file', 'Change its name')
 
 # %% ../../nbs/08_inference/03_bulk.ipynb #17fcb36d
+def _load_predictor(folder, **how):
+    "The model in `folder`, to be asked; PyTorch is loaded here, as finding photos and checking options does not need it"
+    from animal_clf.inference.predictor import Predictor
+    from animal_clf.training.model_file import load_model
+    return Predictor(load_model(folder), **how)
+
 class _Worker:
     "A model in a process of its own, somewhere"
-    def __init__(self, folder, n_top, how): self.predictor, self.n_top = Predictor(load_model(folder), **how), n_top
+    def __init__(self, folder, n_top, how): self.predictor, self.n_top = _load_predictor(folder, **how), n_top
     def __call__(self, block):
         names, files = zip(*map(json.loads, block['path']))
         return dict(row=[json.dumps(row | dict(path=name)) for name,row in zip(names, self.predictor.predict(files, self.n_top))])
@@ -232,8 +236,8 @@ class RayPredictor:
         if not find_spec('ray'): raise SettingsError('workers on Ray without its package', '`ray[data]` installed', "pip install 'animal-clf[ray]'")
         if n_workers is not None and n_workers < 1: raise SettingsError(f'n_workers = {n_workers}', '1 or more', 'Change `n_workers`')
         self.folder, self.n_workers, self.how = Path(folder).absolute(), n_workers, dict(engine=engine, precision=precision)
-        self.learn = load_model(folder)
-        self.print = Predictor(self.learn, 'torch', precision).fingerprint()
+        predictor = _load_predictor(folder, engine='torch', precision=precision)
+        self.learn, self.print = predictor.learn, predictor.fingerprint()
 
     def predict(self,
         paths:list,       # Photo files; anything that can be gone through

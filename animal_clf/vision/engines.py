@@ -149,7 +149,7 @@ def _decode(path, inputs):
 def _decoders(n): return ThreadPoolExecutor(n, 'decode')
 
 class _InlineExecutor:
-    "For a single photo: whoever asks decodes it"
+    "For a single photo: it is decoded at once, in the caller's thread"
     def submit(self, work, *args):
         done = Future()
         done.set_result(work(*args))
@@ -162,7 +162,7 @@ def decode_batches(
     batch_size:int=32, # Photos per batch, 1 or more
     workers:int=None   # Threads that decode; default: one per core
 ) -> Iterator: # Of (indices of the good photos, [uint8 (B,px,px,3) for each input], {index of a bad one: its `PhotoError`})
-    "Decode photos in threads, a few batches ahead of whoever asks"
+    "Decode photos in threads, a few batches ahead of the caller"
     workers = workers or os.cpu_count()
     alone = isinstance(paths, list) and len(paths) == 1
     ahead, pool, todo, waiting = max(4*workers, 2*batch_size), _InlineExecutor() if alone else _decoders(workers), enumerate(paths), deque()
@@ -183,8 +183,7 @@ def decode_batches(
 def _candidates(precision):
     "Pairs (engine, precision) that could run here"
     if has_cuda(): return [('torch', precision)]
-    names = [('openvino', 'openvino'), ('onnx', 'onnxruntime'), ('torch', 'torch')]
-    found = [(name, precision) for name,package in names if find_spec(package) and not (name == 'onnx' and precision == 'bf16')]
+    found = [(o, precision) for o in ('openvino', 'onnx', 'torch') if find_spec(_engines[o][1]) and not (o == 'onnx' and precision == 'bf16')]
     return found + [('torch', 'bf16')]*(precision == 'auto')
 
 def measure_engines(
@@ -209,7 +208,7 @@ def _time_batch(run, photos, n=3):
 # %% ../../nbs/02_vision/02_engines.ipynb #ee4293d1
 def _engines_file(network, precision):
     "Where the measured rates of this kind of network on this machine are kept"
-    packages = [(o, version(o)) for o in ('torch', 'openvino', 'onnxruntime') if find_spec(o)]
+    packages = [(o, version(o)) for _,o in _engines.values() if find_spec(o)]
     shapes = [(k, tuple(o.shape)) for k,o in network.state_dict().items()]
     what = repr((shapes, network.inputs, network.mirror, precision, processor_name(), os.cpu_count(), has_cuda(), packages))
     return cache_dir('engines')/f'{sha256(what.encode()).hexdigest()[:16]}.json'
