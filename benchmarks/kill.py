@@ -50,11 +50,11 @@ program = """
 import json, sys
 from functools import partial
 from animal_clf.scraping.throttle import Limits
-from animal_clf.scraping.download import collect
+from animal_clf.scraping.download import collect_photos
 from animal_clf.scraping.search import iter_pages
 place = json.loads(sys.argv[1])
 search = partial(iter_pages, proxy=place['proxy'], verify=place['ca_file'])
-collect(place['classes'], place['n'], place['folder'], search=search, limits=Limits(private=True, workers=16, per_host=16))
+collect_photos(place['classes'], place['n'], place['folder'], search=search, limits=Limits(private=True, workers=16, per_host=16))
 """
 
 def start(place, folder, n):

@@ -31,7 +31,7 @@ from animal_clf.data.splits import read_photos
 from animal_clf.vision.features import get_features
 from animal_clf.vision.imagenet import compute_animal_odds, get_imagenet_probabilities
 from animal_clf.training.open_set import class_means, choose_threshold, fit_centroids, known_score
-from animal_clf.learner import load_model, save_model, train
+from animal_clf.learner import load_classifier, save_model, train
 from animal_clf.inference.lookalike import find_lookalikes, find_primates, answer_entropy
 from animal_clf.inference.predictor import predict_photos
 
@@ -84,7 +84,7 @@ def halves(classes, n, seed=0):
 def compare(folder, n):
     "A row per score"
     data = read_photos(folder)
-    photos = data.photos
+    photos = data.table
     x, p = get_features(photos.path, load_backbone(offline_arch)).values, get_imagenet_probabilities(photos.path).values
     label, split, found = photos.label.to_numpy(), photos.split.to_numpy(), {}
     for own in halves(list(data.classes), n):
@@ -123,7 +123,7 @@ def by_both(*args):
 def compare_nearness(data, kinds, left_out):
     "A row per way to tell the nearest class"
     backbone, classes = load_backbone(offline_arch), list(data.classes)
-    (x, labels), valid, test = ((get_features(data.split(o).path, backbone).values, data.split(o).label.to_numpy()) for o in ('train', 'valid', 'test'))
+    (x, labels), valid, test = ((get_features(getattr(data, o).path, backbone).values, getattr(data, o).label.to_numpy()) for o in ('train', 'valid', 'test'))
     near, rows = fit_centroids(x, labels, *valid, classes), []
     for name,make in dict(means=by_means, photos=by_photos, both=by_both).items():
         likeness = make(near, x, labels, classes)
@@ -142,18 +142,18 @@ def compare_nearness(data, kinds, left_out):
 
 def time_known(learn, photos, repeats=3):
     "Milliseconds a photo with and without `known`, in turn, one photo at a time and all at once"
-    known, result = learn.known, {}
+    known, result = learn.posthoc.open_set, {}
     for name,batches in (('one by one', [[o] for o in photos[:20]]), ('together', [photos])):
         seconds = {True: [], False: []}
         for _ in range(repeats):
             for on in seconds:
                 os.environ['ANIMAL_CLF_CACHE'] = tempfile.mkdtemp()   # or the second time would be free
-                learn.known = known if on else None
+                learn.posthoc.open_set = known if on else None
                 start = time.perf_counter()
                 for o in batches: predict_photos(learn, o)
                 seconds[on].append((time.perf_counter() - start)/sum(map(len, batches)))
         result[name] = {('with' if on else 'without'): round(1000*min(o), 1) for on,o in seconds.items()}
-    learn.known = known
+    learn.posthoc.open_set = known
     return result
 
 def main():
@@ -167,8 +167,8 @@ def main():
     table = compare(args.folder, args.seeds)
     print(table.round(3).to_string(index=False), flush=True)
     data = read_photos(args.folder)
-    learn = load_model(save_model(train(data, 'head', offline_arch), data, tempfile.mkdtemp()))
-    test = list(data.split('test').path)
+    learn = load_classifier(save_model(train(data, 'head', offline_arch), data, tempfile.mkdtemp()))
+    test = list(data.test.path)
     result = dict(scores=table.to_dict('records'), test=dict(photos=len(test), known=sum(o['known'] for o in predict_photos(learn, test))))
     print('test photos', result['test'], flush=True)
     kinds = {kind: [o for folder in getattr(args, kind) for o in find_photos(folder)] for kind in ('strangers', 'people')}

@@ -19,11 +19,11 @@ def make_model(photos, arch, folder, mirror):
     from animal_clf.core.settings import offline_arch
     from animal_clf.data.splits import read_photos
     from animal_clf.learner import Trained, animal_learner, save_model, train
-    from animal_clf.data.block import make_dls
+    from animal_clf.data import block # gives `Photos` its `dataloaders`
     data = read_photos(photos)
     if arch == offline_arch: trained = train(data, 'head', arch=arch)
-    else: trained = Trained(animal_learner(make_dls(data, num_workers=0), arch, pretrained=False), 'scratch', arch, 42, pd.DataFrame())
-    trained.learn.mirror = mirror
+    else: trained = Trained(animal_learner(data.dataloaders(num_workers=0), arch, pretrained=False), 'scratch', arch, 42, pd.DataFrame())
+    trained.learn.posthoc.flip_tta = mirror
     return save_model(trained, data, folder)
 
 def timed(work):
@@ -37,9 +37,9 @@ def ask_fastai(learn, paths, workers):
 
 def measure_bulk(folder, paths, n_slow=300, rounds=3):
     "Photos a second, turn by turn"
-    from animal_clf.learner import load_model
+    from animal_clf.learner import load_classifier
     from animal_clf.inference.predictor import Predictor
-    learn = load_model(folder)
+    learn = load_classifier(folder)
     predictor, exact = Predictor(learn), Predictor(learn, precision='fp32')
     ways = {'fastai get_preds, no workers': lambda: ask_fastai(learn, paths[:n_slow], 0), 'fastai get_preds, 2 workers': lambda: ask_fastai(learn, paths[:n_slow], 2),
             f'ours ({predictor.engine} {predictor.precision})': lambda: list(predictor.predict(paths)), f'ours ({exact.engine} fp32)': lambda: list(exact.predict(paths))}
@@ -55,9 +55,9 @@ def measure_bulk(folder, paths, n_slow=300, rounds=3):
 
 def measure_one(folder, paths, n=200):
     "Milliseconds for one photo, in turns"
-    from animal_clf.learner import load_model
+    from animal_clf.learner import load_classifier
     from animal_clf.inference.predictor import Predictor
-    learn, seconds = load_model(folder), dict(fastai=[], ours=[])
+    learn, seconds = load_classifier(folder), dict(fastai=[], ours=[])
     predictor = Predictor(learn)
     with learn.no_bar():
         for some in (paths[i:i + n//8] for i in range(0, n, n//8)):   # in turns of 25: the threads of either are busy waiting for a moment after each photo
@@ -67,9 +67,9 @@ def measure_one(folder, paths, n=200):
     return [dict(way=k, p50_ms=p50[k], p99_ms=np.percentile(v, 99)*1e3, share_of_fastai=p50[k]/p50['fastai']) for k,v in seconds.items()]
 
 first_answers = {
-    'fastai learn.predict': 'from animal_clf.learner import load_model; load_model(folder).predict(path)',
-    'ours, one photo (torch)': 'from animal_clf.learner import load_model; from animal_clf.inference.predictor import Predictor; list(Predictor(load_model(folder), n_photos=1).predict([path]))',
-    'ours, many photos': 'from animal_clf.learner import load_model; from animal_clf.inference.predictor import Predictor; next(Predictor(load_model(folder)).predict([path]))',
+    'fastai learn.predict': 'from animal_clf.learner import load_classifier; load_classifier(folder).predict(path)',
+    'ours, one photo (torch)': 'from animal_clf.learner import load_classifier; from animal_clf.inference.predictor import Predictor; list(Predictor(load_classifier(folder), n_photos=1).predict([path]))',
+    'ours, many photos': 'from animal_clf.learner import load_classifier; from animal_clf.inference.predictor import Predictor; next(Predictor(load_classifier(folder)).predict([path]))',
 }
 
 def measure_start(folder, path, rounds=3):
@@ -83,7 +83,7 @@ def measure_start(folder, path, rounds=3):
 
 def measure_memory(folder, paths, n, out):
     "Memory while `n` paths go through"
-    from animal_clf.learner import load_model
+    from animal_clf.learner import load_classifier
     from animal_clf.inference.predictor import Predictor
     from animal_clf.inference.bulk import write_predictions
     process, seen, start = psutil.Process(), [], time.perf_counter()
@@ -91,7 +91,7 @@ def measure_memory(folder, paths, n, out):
         for i,path in enumerate(itertools.islice(itertools.cycle(paths), n)):
             if i in (0, 1000, n//10, n//4, n//2, n - 1): seen.append(dict(paths=i, mb=process.memory_info().rss/2**20))
             yield path
-    found = write_predictions(Predictor(load_model(folder)), noted(), out)
+    found = write_predictions(Predictor(load_classifier(folder)), noted(), out)
     return dict(rows=found['n'], per_second=found['n']/(time.perf_counter() - start), memory=seen)
 
 def main():

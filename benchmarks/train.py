@@ -87,7 +87,7 @@ def training_speeds(folder, name, px):
     from fastai.vision.all import (Callback, CancelValidException, CategoryBlock, DataBlock, ImageBlock, RandomSplitter, Resize,
                                    get_image_files, parent_label, vision_learner)
     from animal_clf.data.splits import read_photos
-    from animal_clf.data.block import make_dls
+    from animal_clf.data import block # gives `Photos` its `dataloaders`
     from animal_clf.training.learner import animal_learner
     from animal_clf.training.recipes import get_recipe
     from animal_clf.training.loop import RunConfig, train_network
@@ -98,9 +98,9 @@ def training_speeds(folder, name, px):
     with theirs.no_bar(), theirs.no_logging(): theirs.fit(1, cbs=Callback(before_validate=skip_validation))
     plain_rate = len(dls.train)*32/(time.perf_counter() - start)
     data = read_photos(folder)
-    valid = data.photos[data.photos.split == 'valid']
-    data = replace(data, photos=data.photos.drop(valid[valid.duplicated('label')].index))   # a photo of each class: training is what is timed
-    learn, told = animal_learner(make_dls(data, px, augment=False), name, pretrained=False), []
+    valid = data.table[data.table.split == 'valid']
+    data = replace(data, table=data.table.drop(valid[valid.duplicated('label')].index))   # a photo of each class: training is what is timed
+    learn, told = animal_learner(data.dataloaders(px, augment=False), name, pretrained=False), []
     train_state = train_network(learn, get_recipe('scratch', epochs=1), dict(arch=name), run=RunConfig(tell=lambda stage, text: told.append(text)))
     rate = len(learn.dls.train)*32/train_state.seconds
     return dict(network=name, px=px, plain_per_s=round(plain_rate, 1), ours_per_s=round(rate, 1), times_as_fast=round(rate/plain_rate, 1), chosen=told[0].partition(',')[0])
@@ -110,7 +110,7 @@ def drawn(folder):
     from animal_clf.data.splits import read_photos
     from animal_clf.synthetic.animals import draw_animals
     data = read_photos(draw_animals(folder/'drawn'))
-    for o in data.photos.itertuples():
+    for o in data.table.itertuples():
         to = folder/'split'/('test' if o.split == 'test' else 'train')/o.label
         to.mkdir(parents=True, exist_ok=True)
         shutil.copy(o.path, to)

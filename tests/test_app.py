@@ -266,7 +266,7 @@ def test_training_photos_that_are_gone(folder, cache, tmp_path, monkeypatch):
 def test_a_model_of_an_earlier_version(folder, cache, monkeypatch):
     monkeypatch.setenv('ANIMAL_CLF_CACHE', str(cache))
     old = load_app_model(folder)
-    old.learn.known = old.learn.nearness = old.embedded = None
+    old.learn.posthoc.open_set = old.learn.posthoc.centroids = old.embedded = None
     old.predictor = Predictor(old.learn)
     with running(old) as service:
         assert rows_of(service.port, ('fox.jpg', animal()))[0]['known'] is None

@@ -10,7 +10,7 @@ from PIL import Image
 from animal_clf.cli.main import main
 from animal_clf.core.images import find_photos
 from animal_clf.core.settings import read_settings
-from animal_clf.scraping.download import collect
+from animal_clf.scraping.download import collect_photos
 from animal_clf.synthetic.animals import draw_animal, draw_animals
 from animal_clf.scraping.search import iter_pages, licenses
 from commands import done, fails, shell
@@ -440,7 +440,7 @@ def web(search_proxy, photo_server, monkeypatch):
         search_proxy.answers['duckduckgo'] = photo_hits(len(photos), url=f'{photo_server.url}/{animals.index(name)}/{{}}.jpg') if photos else []
         return iter_pages(term, pause_s=0, **search_proxy.options)
     search_proxy.asked, search_proxy.photos = [], {}
-    monkeypatch.setattr('animal_clf.scraping.download.collect', partial(collect, search=search))
+    monkeypatch.setattr('animal_clf.scraping.download.collect_photos', partial(collect_photos, search=search))
     return search_proxy
 
 def drawings(animal, count): return [photo_bytes(draw_animal(animal, index=i, px=128)) for i in range(1, count+1)]
@@ -568,10 +568,10 @@ def test_a_cache_that_cannot_be_written_does_not_matter(model, drawn, monkeypatc
 def test_a_damaged_cache_is_made_anew(model, drawn, monkeypatch):
     "As a power cut leaves it"
     from animal_clf.vision.features import get_features
-    from animal_clf.learner import feature_extractor, load_model
+    from animal_clf.learner import feature_extractor, load_classifier
     monkeypatch.setenv('ANIMAL_CLF_CACHE', 'cache')
     photos = [drawn/'fox']*9   # enough for an engine to be chosen
-    backbone = feature_extractor(load_model(model))
+    backbone = feature_extractor(load_classifier(model))
     def see(): return get_features(find_photos(drawn/'fox'), backbone, 'torch').values
     wanted, seen = answers(model, *photos), see()
     files = [*Path('cache').rglob('*.npz'), *Path('cache').rglob('*.json')]
@@ -593,8 +593,8 @@ def test_ctrl_c_is_one_line_and_leaves_no_model_or_a_whole_one(drawn):
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130 and err.startswith('animal-clf: stopped') and err.count('\n') == 1
-    from animal_clf.learner import load_model, read_info
-    if contents('.'): assert read_info('model').recipe == 'head' and load_model('model')
+    from animal_clf.learner import load_classifier, read_info
+    if contents('.'): assert read_info('model').recipe == 'head' and load_classifier('model')
 
 _kill_script = """
 import os, signal, sys

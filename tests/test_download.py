@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from animal_clf.core.settings import DataError, FileError, SettingsError
 from animal_clf.core.images import find_photos, natural_key, open_photo
 from animal_clf.scraping.decode import DecoderPool
-from animal_clf.scraping.download import collect, download
+from animal_clf.scraping.download import collect_photos, download
 from animal_clf.scraping.throttle import Limits
 from animal_clf.scraping.resize import resize, verify
 from animal_clf.data.manifest import read_manifest, quarantine, write_manifest
@@ -320,7 +320,7 @@ def test_from_names_to_photos(search_proxy, photo_server, tmp_path):
     "The real search client, the real HTTP client"
     search = partial(iter_pages, pause_s=0, **search_proxy.options)
     search_proxy.answers.update(duckduckgo=403, bing=hits_of(photo_server, 12, broken=3))
-    fox, = collect(['fox'], 15, tmp_path, search=search, limits=here)
+    fox, = collect_photos(['fox'], 15, tmp_path, search=search, limits=here)
     assert fox == {'class': 'fox', 'found': 15, 'kept': 12, 'failed': 3, 'set_aside': 0, 'duplicate': 0, 'status': 'collected', 'reason': '3 × HTTP 404 Not Found'}
     rows = accounted(tmp_path)
     assert {o['query'] for o in rows} == {'fox photo'} and {o['engine'] for o in rows} == {'bing'} and all(o['time'] for o in rows)
@@ -329,27 +329,27 @@ def test_from_names_to_photos(search_proxy, photo_server, tmp_path):
 
     search_proxy.answers.update(duckduckgo=hits_of(photo_server, 6, 'белый медведь'))
     asked = len(photo_server.seen)
-    fox, bear = collect(['fox', 'белый медведь'], 4, tmp_path, search=search, limits=here)
+    fox, bear = collect_photos(['fox', 'белый медведь'], 4, tmp_path, search=search, limits=here)
     assert [(o['status'], o['found'], o['kept']) for o in (fox, bear)] == [('already there', 15, 12), ('collected', 6, 4)]
     assert len(photo_server.seen) == asked + 4                                          # two were not needed
     asked = len(photo_server.seen), len(search_proxy.seen)
-    assert [o['status'] for o in collect(['fox', 'белый медведь'], 4, tmp_path, search=search, limits=here)] == ['already there']*2
+    assert [o['status'] for o in collect_photos(['fox', 'белый медведь'], 4, tmp_path, search=search, limits=here)] == ['already there']*2
     assert (len(photo_server.seen), len(search_proxy.seen)) == asked
     assert len(accounted(tmp_path)) == 21
 
 def test_a_class_without_photos_does_not_stop_the_others(search_proxy, photo_server, tmp_path):
     search_proxy.answers['duckduckgo'] = {'polar bear photo': hits_of(photo_server, 3)}
     search = partial(iter_pages, **search_proxy.options)
-    snark, bear = collect(['snark', 'polar bear'], 3, tmp_path, search=search, limits=here)
+    snark, bear = collect_photos(['snark', 'polar bear'], 3, tmp_path, search=search, limits=here)
     assert (snark['status'], snark['kept'], bear['status'], bear['kept']) == ('nothing found', 0, 'collected', 3)
     assert 'no photo for "snark photo"' in snark['reason']
-    with pytest.raises(NothingFoundError): collect(['snark'], 3, tmp_path, search=search, limits=here)
+    with pytest.raises(NothingFoundError): collect_photos(['snark'], 3, tmp_path, search=search, limits=here)
 
 def test_refused_or_offline(search_proxy, tmp_path):
     search_proxy.answers.update(duckduckgo=403, bing=429)
-    with pytest.raises(RateLimitError): collect(['fox', 'wolf'], 3, tmp_path/'data', search=partial(iter_pages, pause_s=0, **search_proxy.options))
+    with pytest.raises(RateLimitError): collect_photos(['fox', 'wolf'], 3, tmp_path/'data', search=partial(iter_pages, pause_s=0, **search_proxy.options))
     start = time.perf_counter()
-    with pytest.raises(NoNetworkError): collect([f'class {i}' for i in range(50)], 3, tmp_path/'data', search=partial(iter_pages, proxy='http://127.0.0.1:9'))
+    with pytest.raises(NoNetworkError): collect_photos([f'class {i}' for i in range(50)], 3, tmp_path/'data', search=partial(iter_pages, proxy='http://127.0.0.1:9'))
     assert time.perf_counter() - start < 3 and not (tmp_path/'data').exists()
 
 def test_what_was_found_before_the_network_went_is_still_fetched(photo_server, tmp_path):
@@ -359,7 +359,7 @@ def test_what_was_found_before_the_network_went_is_still_fetched(photo_server, t
         asked.append(term)
         if term == 'wolf': raise NoNetworkError('no cable', 'a cable', 'Plug it in')
         yield [dict(url=f'{photo_server.url}/{i}.jpg') for i in range(4)]
-    results = collect(['fox', 'wolf', 'seal', 'bear'], 4, tmp_path, '', search=search, limits=here)
+    results = collect_photos(['fox', 'wolf', 'seal', 'bear'], 4, tmp_path, '', search=search, limits=here)
     assert [(o['status'], o['kept']) for o in results] == [('collected', 4)] + [('nothing found', 0)]*3 and asked == ['fox', 'wolf']
     assert results[0]['reason'] == '' and {o['reason'] for o in results[1:]} == {'no cable; expected a cable. Plug it in'}
 
@@ -370,7 +370,7 @@ def test_classes_whose_searches_fail_differently(photo_server, tmp_path):
         if term == 'wolf': raise NothingFoundError('nothing', 'a photo', 'Think')
         yield [dict(url=photo_server.url + '/a.jpg')]
         raise RateLimitError('refused on page 2', 'an answer', 'Wait')
-    results = collect(['fox', 'wolf', 'seal'], 3, tmp_path, '', search=search, limits=here)
+    results = collect_photos(['fox', 'wolf', 'seal'], 3, tmp_path, '', search=search, limits=here)
     assert [(o['status'], o['kept'], o['reason'].split(';')[0]) for o in results] == [
         ('nothing found', 0, 'refused'), ('nothing found', 0, 'nothing'), ('collected', 1, 'refused on page 2')]
 
@@ -382,19 +382,19 @@ def test_searches_that_never_end(photo_server, tmp_path):
         for i in range(10**9):
             pages.append(i)
             yield [dict(url=f'http://10.0.{i}.{j}/x.jpg') for j in range(200)]
-    fox, = collect(['fox'], 2, tmp_path, search=again, limits=here)
+    fox, = collect_photos(['fox'], 2, tmp_path, search=again, limits=here)
     assert (fox['status'], fox['found'], fox['reason']) == ('nothing kept', 3, '3 × HTTP 404 Not Found')
-    wolf, = collect(['wolf'], 2, tmp_path, search=rubbish, limits=Limits(tries=1))
+    wolf, = collect_photos(['wolf'], 2, tmp_path, search=rubbish, limits=Limits(tries=1))
     assert (wolf['found'], wolf['reason'], len(pages)) == (1000, '1000 × its address is not public', 6)
     start = time.perf_counter()
-    collect(['wolf'], 2, tmp_path, search=rubbish, limits=Limits(tries=1))          # again: none of them is tried
+    collect_photos(['wolf'], 2, tmp_path, search=rubbish, limits=Limits(tries=1))          # again: none of them is tried
     assert time.perf_counter() - start < 2 and len(pages) == 12
 
 @pytest.mark.parametrize('page', [[{}], [{'url': None}], [{'url': 5}]])
 def test_a_search_that_gives_no_addresses(tmp_path, page):
-    with pytest.raises(DataError, match='row 0 has no `url`'): collect(['fox'], 2, tmp_path, search=lambda term: [page], limits=here)
+    with pytest.raises(DataError, match='row 0 has no `url`'): collect_photos(['fox'], 2, tmp_path, search=lambda term: [page], limits=here)
 
-@pytest.mark.parametrize('work', [lambda folder: collect(['fox'], 2, folder, search=no_search), lambda folder: download([{'class': 'fox', 'url': 'http://x.example/'}], folder)])
+@pytest.mark.parametrize('work', [lambda folder: collect_photos(['fox'], 2, folder, search=no_search), lambda folder: download([{'class': 'fox', 'url': 'http://x.example/'}], folder)])
 def test_a_folder_that_cannot_be_written_is_told_first(tmp_path, work):
     (tmp_path/'file').write_text('')
     with pytest.raises(FileError, match='can not be written'): work(tmp_path/'file'/'data')
@@ -406,21 +406,21 @@ def test_an_interrupted_class_goes_on_without_a_search(photo_server, tmp_path):
     rows = download([{'class': 'fox', 'url': o['image']} for o in hits], tmp_path, here)
     write_manifest(rows[:3] + [o | dict(status='found', raw='', path='', http_status=None) for o in rows[3:]], tmp_path)
     for o in rows[3:]: (tmp_path/o['raw']).unlink()
-    fox, = collect(['fox'], 5, tmp_path, search=no_search, limits=here)
+    fox, = collect_photos(['fox'], 5, tmp_path, search=no_search, limits=here)
     assert (fox['status'], fox['kept']) == ('collected', 5)
     assert Counter(Counter(o for o,_ in photo_server.seen).values()) == {1: 3, 2: 2}
 
 def test_no_connection_at_first_is_tried_again(photo_server, tmp_path):
     search = lambda term: [[dict(url=f'{photo_server.url}/{i}.jpg') for i in range(3)]]
     photo_server.routes.update({f'/{i}.jpg': 503 for i in range(3)})
-    assert collect(['fox'], 3, tmp_path, search=search, limits=here)[0]['kept'] == 0
+    assert collect_photos(['fox'], 3, tmp_path, search=search, limits=here)[0]['kept'] == 0
     photo_server.routes.update({f'/{i}.jpg': photo_bytes(draw_scene(i)) for i in range(3)})
-    assert collect(['fox'], 3, tmp_path, search=search, limits=here)[0]['kept'] == 3
+    assert collect_photos(['fox'], 3, tmp_path, search=search, limits=here)[0]['kept'] == 3
 
 @pytest.mark.parametrize('classes,n,px,license', [([], 5, 400, None), (['fox', 'FOX'], 5, 400, None), (['caf\u00e9', 'cafe\u0301'], 5, 400, None), (['fox'], 0, 400, None), (['fox'], 5, 3, None),
                                                   (['../fox'], 5, 400, None), ('fox', 5, 400, None), (['fox'], 5, 400, 'free'), (['set-aside'], 5, 400, None)])
 def test_everything_is_checked_before_anything_happens(tmp_path, classes, n, px, license):
-    with pytest.raises(SettingsError): collect(classes, n, tmp_path/'data', px=px, search=no_search, license=license)
+    with pytest.raises(SettingsError): collect_photos(classes, n, tmp_path/'data', px=px, search=no_search, license=license)
     assert not (tmp_path/'data').exists()
 
 def test_workers_do_not_matter(photo_server, tmp_path):
@@ -463,7 +463,7 @@ def test_what_is_kept_does_not_depend_on_who_is_faster(photo_server, tmp_path):
     for seed in range(3):
         for term in ('fox', 'wolf', 'seal'): wild(photo_server, term, 60, seed, slow_s=.05*seed)
         search.asked.clear()
-        results = collect(['fox', 'wolf', 'seal'], 12, tmp_path/str(seed), '', 100, search, limits=Limits(private=True, tries=1, per_host=64, workers=[1, 64, 5][seed]))
+        results = collect_photos(['fox', 'wolf', 'seal'], 12, tmp_path/str(seed), '', 100, search, limits=Limits(private=True, tries=1, per_host=64, workers=[1, 64, 5][seed]))
         seen.append((results, snapshot(tmp_path/str(seed)), sorted((term, page) for term,page,_ in search.asked)))
     assert seen[0] == seen[1] == seen[2]
     assert [o['kept'] for o in seen[0][0]][:2] == [12, 12] and seen[0][0][2]['kept'] < 12 and seen[0][0][0]['duplicate'] > 2
@@ -473,7 +473,7 @@ def test_the_first_of_two_copies_stays_even_if_it_comes_last(photo_server, tmp_p
     photo = draw_scene(5)
     slow = lambda h: (time.sleep(.7), h.answer(photo_bytes(photo), content_type='image/jpeg'))
     photo_server.routes.update({'/fox/0.jpg': slow, '/fox/1.jpg': photo_bytes(photo.resize((640, 480)), 'PNG'), '/fox/2.jpg': photo_bytes(photo), '/fox/3.jpg': photo_bytes(draw_scene(6))})
-    fox, = collect(['fox'], 3, tmp_path, '', search=paged(photo_server, {'fox': 4}), limits=here)
+    fox, = collect_photos(['fox'], 3, tmp_path, '', search=paged(photo_server, {'fox': 4}), limits=here)
     rows = accounted(tmp_path)
     assert (fox['kept'], fox['duplicate']) == (2, 2)
     assert [o['status'] for o in rows] == ['kept', 'set aside', 'set aside', 'kept']
@@ -483,71 +483,71 @@ def test_the_first_of_two_copies_stays_even_if_it_comes_last(photo_server, tmp_p
 def test_pages_are_asked_for_until_enough_are_kept(photo_server, tmp_path):
     photo_server.routes.update({f'/fox/{i}.jpg': photo_bytes(draw_scene(i)) if i % 10 == 0 else 404 for i in range(100)})
     search = paged(photo_server, {'fox': 100})
-    assert collect(['fox'], 4, tmp_path, '', search=search, limits=here)[0]['kept'] == 4
+    assert collect_photos(['fox'], 4, tmp_path, '', search=search, limits=here)[0]['kept'] == 4
     assert len(search.asked) == 7 and len(photo_server.seen) == 31                       # the fourth is number 30
-    collect(['fox'], 6, tmp_path, '', search=search, limits=here)
+    collect_photos(['fox'], 6, tmp_path, '', search=search, limits=here)
     assert len(photo_server.seen) == 51 == len({o for o,_ in photo_server.seen})         # goes on behind it
 
 def test_many_classes(photo_server, tmp_path):
     terms = [f'animal {i}' for i in range(40)]
     photo_server.routes.update({f'/{quote(o)}/{i}.jpg': photo_bytes(draw_scene(10*t + i, (64, 48))) for t,o in enumerate(terms) for i in range(4)})
-    results = collect(terms, 3, tmp_path, '', search=paged(photo_server, dict.fromkeys(terms, 4)), limits=Limits(private=True, per_host=64))
+    results = collect_photos(terms, 3, tmp_path, '', search=paged(photo_server, dict.fromkeys(terms, 4)), limits=Limits(private=True, per_host=64))
     assert [(o['class'], o['kept']) for o in results] == [(o, 3) for o in terms] and len(photo_server.seen) == 120
     assert [o['class'] for o in accounted(tmp_path)] == [o for o in terms for _ in range(4)]
 
 def test_the_time_of_the_run_is_up(photo_server, tmp_path):
     photo_server.routes.update({f'/fox/{i}.jpg': photo_bytes(draw_scene(i)) for i in range(3)} | {f'/fox/{i}.jpg': lambda h: time.sleep(5) for i in range(3, 30)})
     start = time.perf_counter()
-    fox, = collect(['fox'], 20, tmp_path, '', search=paged(photo_server, {'fox': 30}), limits=Limits(private=True, tries=1, total_s=1.5))
+    fox, = collect_photos(['fox'], 20, tmp_path, '', search=paged(photo_server, {'fox': 30}), limits=Limits(private=True, tries=1, total_s=1.5))
     assert time.perf_counter() - start < 4 and (fox['status'], fox['kept']) == ('time up', 3)
     assert {o['status'] for o in accounted(tmp_path)} == {'kept', 'found'}
     photo_server.routes.update({f'/fox/{i}.jpg': photo_bytes(draw_scene(i)) for i in range(30)})
-    assert collect(['fox'], 20, tmp_path, '', search=paged(photo_server, {'fox': 30}), limits=here)[0]['kept'] == 20
+    assert collect_photos(['fox'], 20, tmp_path, '', search=paged(photo_server, {'fox': 30}), limits=here)[0]['kept'] == 20
 
 def test_licence_and_limits_are_passed_on(photo_server, tmp_path):
     def opted_out(h): h.answer(photo_bytes(draw_scene(1)), content_type='image/jpeg', X_Robots_Tag='noai')
     photo_server.routes['/fox/0.jpg'] = opted_out
     search = paged(photo_server, {'fox': 1})
-    collect(['fox'], 1, tmp_path, '', search=search, license='public')
+    collect_photos(['fox'], 1, tmp_path, '', search=search, license='public')
     assert search.asked == [('fox', 0, dict(license='public'))] and photo_server.seen == []
     assert 'not public' in read_manifest(tmp_path)[0]['reason']
-    assert 'does not want' in collect(['fox'], 1, tmp_path, '', search=search, limits=here)[0]['reason']
-    assert collect(['fox'], 1, tmp_path, '', search=search, limits=Limits(private=True, opt_out=False))[0]['kept'] == 1
+    assert 'does not want' in collect_photos(['fox'], 1, tmp_path, '', search=search, limits=here)[0]['reason']
+    assert collect_photos(['fox'], 1, tmp_path, '', search=search, limits=Limits(private=True, opt_out=False))[0]['kept'] == 1
 
 def test_a_set_of_an_older_version_goes_on(photo_server, tmp_path):
     "Without perceptual hashes; a copy of what is there is still found"
     photo_server.routes.update({f'/fox/{i}.jpg': photo_bytes(draw_scene(i % 3).resize((320 + 10*i, 240 + 7*i))) for i in range(6)})
     search = paged(photo_server, {'fox': 6})
-    collect(['fox'], 2, tmp_path, '', search=search, limits=here)
+    collect_photos(['fox'], 2, tmp_path, '', search=search, limits=here)
     write_manifest([{k: v for k,v in o.items() if k not in ('time', 'phash')} | dict(phash='', time='') for o in read_manifest(tmp_path)], tmp_path)
-    fox, = collect(['fox'], 6, tmp_path, '', search=search, limits=here)
+    fox, = collect_photos(['fox'], 6, tmp_path, '', search=search, limits=here)
     assert (fox['kept'], fox['duplicate']) == (3, 3) and len(photo_server.seen) == 6
     accounted(tmp_path)
 
 def test_photos_that_are_gone_are_made_again(photo_server, tmp_path):
     photo_server.routes.update({f'/fox/{i}.jpg': photo_bytes(draw_scene(i)) for i in range(4)})
     search = paged(photo_server, {'fox': 4})
-    collect(['fox'], 4, tmp_path, '', search=search, limits=here)
+    collect_photos(['fox'], 4, tmp_path, '', search=search, limits=here)
     before = snapshot(tmp_path)
     for o in find_photos(tmp_path/'photos'/'fox')[:2]: o.unlink()
-    assert collect(['fox'], 4, tmp_path, '', search=no_search, limits=here)[0]['kept'] == 4
+    assert collect_photos(['fox'], 4, tmp_path, '', search=no_search, limits=here)[0]['kept'] == 4
     assert snapshot(tmp_path) == before and len(photo_server.seen) == 4
 
 def test_what_a_person_set_aside_does_not_come_back(photo_server, tmp_path):
     photo_server.routes.update({'/fox/0.jpg': photo_bytes(draw_scene(0)), '/fox/1.jpg': photo_bytes(draw_scene(0)), '/fox/2.jpg': photo_bytes(draw_scene(2))})
     search = paged(photo_server, {'fox': 3})
-    collect(['fox'], 1, tmp_path, '', search=search, limits=here)
+    collect_photos(['fox'], 1, tmp_path, '', search=search, limits=here)
     rows = read_manifest(tmp_path)
     quarantine(rows[0], tmp_path, 'label', 'the villain of that name')
     write_manifest(rows, tmp_path)
-    collect(['fox'], 1, tmp_path, '', search=search, limits=here)
+    collect_photos(['fox'], 1, tmp_path, '', search=search, limits=here)
     rows = accounted(tmp_path)
     assert [o['status'] for o in rows] == ['set aside', 'set aside', 'kept'] and rows[1]['reason'] == f'the same bytes as {rows[0]["path"]}'
 
 def test_files_put_under_raw_by_hand_are_left_alone(photo_server, tmp_path):
     photo_server.routes['/fox/0.jpg'] = photo_bytes(draw_scene(0))
     put(tmp_path, 'mine.jpg', photo_bytes(draw_scene(1)))
-    collect(['fox'], 1, tmp_path, '', search=paged(photo_server, {'fox': 1}), limits=here)
+    collect_photos(['fox'], 1, tmp_path, '', search=paged(photo_server, {'fox': 1}), limits=here)
     resize(tmp_path)
     assert Counter(o['status'] for o in accounted(tmp_path)) == dict(kept=2)
 
@@ -562,9 +562,9 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(photo_server, tmp_path, mon
     search = paged(photo_server, {'fox': 20})
     with monkeypatch.context() as m, pytest.raises(FileError, match='no room'):
         m.setattr(module, 'write_photo', full)
-        collect(['fox'], 20, tmp_path, '', search=search, limits=here)
+        collect_photos(['fox'], 20, tmp_path, '', search=search, limits=here)
     assert Counter(o['status'] for o in read_manifest(tmp_path))['kept'] == 5
-    assert collect(['fox'], 20, tmp_path, '', search=search, limits=here)[0]['kept'] == 20
+    assert collect_photos(['fox'], 20, tmp_path, '', search=search, limits=here)[0]['kept'] == 20
     assert len({o for o,_ in photo_server.seen}) == 20 and len(accounted(tmp_path)) == 20
 
 small_disk = """

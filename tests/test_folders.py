@@ -47,7 +47,7 @@ def test_what_was_ignored_is_among_the_skipped(tmp_path):
     (tmp_path/'drawn'/'fox'/'more').mkdir()
     for o in ('fox_9.jpg', 'fox/more/fox_9.jpg'): (tmp_path/'drawn'/o).write_bytes((tmp_path/'drawn'/'fox'/'fox_0001.jpg').read_bytes())
     data = read_photos(tmp_path/'drawn')
-    assert len(data.photos) == 8 and data.classes == ('fox', 'seal')
+    assert len(data.table) == 8 and data.classes == ('fox', 'seal')
     assert data.skipped.label.tolist() == ['', 'fox'] and data.skipped.reason.str.contains('lies ').all()
 
 def test_a_table_ignores_nothing(tmp_path):
@@ -99,11 +99,11 @@ def test_large_groups_leave_something_for_each_split():
 def test_read_data_keeps_groups_together(tmp_path):
     folder = draw_animals(tmp_path/'drawn', 12, ['fox', 'seal'], px=64)
     data = read_photos(folder, n_test=4, find_groups=lambda paths: [int(o[-6:-4]) % 5 for o in paths])
-    assert data.photos.groupby('group').split.nunique().max() == 1 and set(data.photos.split) == {'train', 'valid', 'test'}
+    assert data.table.groupby('group').split.nunique().max() == 1 and set(data.table.split) == {'train', 'valid', 'test'}
 
 def test_ready_splits_are_not_looked_at(tmp_path):
     draw_animals(tmp_path/'drawn', 6, ['fox', 'seal'], px=64)
     rows = find_rows(tmp_path/'drawn').assign(split=['train', 'valid', 'test']*4)
     rows.to_csv(tmp_path/'t.csv', index=False)
     data = read_photos(tmp_path/'t.csv', find_groups=lambda paths: pytest.fail('asked for groups'))
-    assert data.photos.split.tolist() == rows.split.tolist()
+    assert data.table.split.tolist() == rows.split.tolist()

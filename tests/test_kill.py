@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from animal_clf.core.images import find_photos
 from animal_clf.scraping.decode import DecoderPool
-from animal_clf.scraping.download import collect
+from animal_clf.scraping.download import collect_photos
 from animal_clf.scraping.throttle import Limits
 from animal_clf.scraping.resize import verify
 from animal_clf.data.manifest import read_manifest
@@ -50,7 +50,7 @@ deadly_reasons = {'CRASH': ('unreadable', 'the decoder crashed on it'), 'HANG': 
 def test_decoders_that_crash_hang_or_eat_cost_one_photo_each(deadly, photo_server, tmp_path):
     photo_server.routes.update({f'/{what}.jpg': deadly_photo(what) for what in deadly_reasons} | {f'/{i}.jpg': photo_bytes(draw_scene(i)) for i in range(8)})
     search = lambda term: [[dict(url=photo_server.url + o) for o in photo_server.routes]]
-    fox, = collect(['fox'], 12, tmp_path/'data', search=search, limits=here)
+    fox, = collect_photos(['fox'], 12, tmp_path/'data', search=search, limits=here)
     rows = read_manifest(tmp_path/'data')
     assert {o['url'].rsplit('/', 1)[-1][:-4]: (o['path'].split('/')[1], o['reason']) for o in rows if o['status'] == 'set aside'} == deadly_reasons
     assert (fox['kept'], fox['set_aside']) == (8, 4) and len(find_photos(tmp_path/'data'/'photos'/'fox')) == 8
@@ -80,11 +80,11 @@ def test_decoders_do_not_load_what_they_do_not_need():
 # --- killed programs
 
 program = """
-from animal_clf.scraping.download import collect
+from animal_clf.scraping.download import collect_photos
 from animal_clf.scraping.throttle import Limits                  # no `if __name__ == '__main__'`: people don't write it
 def search(term):
     for i in range(0, 40, 8): yield [dict(url=f'{site}/{{term}}/{{j}}.jpg', query=term) for j in range(i, i+8)]
-collect(['fox', 'wolf', 'seal'], 14, {folder!r}, '', 200, search, Limits(private=True, tries=1, workers=6, per_host=6))
+collect_photos(['fox', 'wolf', 'seal'], 14, {folder!r}, '', 200, search, Limits(private=True, tries=1, workers=6, per_host=6))
 """
 
 @pytest.fixture(scope='module')

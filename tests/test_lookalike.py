@@ -15,7 +15,7 @@ from animal_clf.data.splits import read_photos
 from animal_clf.vision.features import get_features
 from animal_clf.vision.imagenet import get_imagenet_probabilities
 from animal_clf.training.open_set import class_means, choose_threshold, fit_centroids, known_score
-from animal_clf.learner import Trained, feature_extractor, load_model, save_model, train
+from animal_clf.learner import Trained, feature_extractor, load_classifier, save_model, train
 from animal_clf.inference.lookalike import describe_lookalike, find_lookalikes, find_primates, answer_entropy
 from animal_clf.synthetic.people import draw_people
 from animal_clf.inference.predictor import predict_photos
@@ -49,7 +49,7 @@ def trained(data, cache, tmp_path_factory):
 def model(trained, tmp_path): return Path(shutil.copytree(trained, tmp_path/'model'))
 
 @pytest.fixture(scope='module')
-def learn(trained): return load_model(trained)
+def learn(trained): return load_classifier(trained)
 
 
 # --- the numbers, a second time
@@ -86,13 +86,13 @@ def test_the_spread_of_answers():
 # --- a model's answers
 
 def test_known_keeps_the_share_it_was_asked_for(data, learn):
-    valid = get_imagenet_probabilities(data.split('valid').path).values
-    assert learn.known.target_recall == .95 <= learn.known.is_known(valid).mean()
+    valid = get_imagenet_probabilities(data.valid.path).values
+    assert learn.posthoc.open_set.target_recall == .95 <= learn.posthoc.open_set.is_known(valid).mean()
     again = train(data, 'head', offline_arch).learn
-    assert again.known.threshold == pytest.approx(learn.known.threshold, abs=1e-6)       # the same photos, the same limit
+    assert again.posthoc.open_set.threshold == pytest.approx(learn.posthoc.open_set.threshold, abs=1e-6)       # the same photos, the same limit
 
 def test_people_are_told_from_animals(data, learn, people):
-    asked = find_lookalikes(learn, [*data.split('test').path, *people])
+    asked = find_lookalikes(learn, [*data.test.path, *people])
     own, strangers = asked[:-len(people)], asked[-len(people):]
     assert np.mean([[o['score'] > s['score'] for s in strangers] for o in own]) > .85     # the area under the ROC curve
     assert np.mean([o['known'] for o in own]) > .7 > .6 > np.mean([o['known'] for o in strangers])
@@ -103,7 +103,7 @@ def test_people_are_told_from_animals(data, learn, people):
         assert o['seen_from'] == ('classes' if o['known'] else 'own kind') and o['error'] is None
 
 def test_the_softmax_beside_it_is_what_predict_says(data, learn, people):
-    paths = [*data.split('test').path, *people]
+    paths = [*data.test.path, *people]
     for ours,theirs in zip(find_lookalikes(learn, paths, primates=True), predict_photos(learn, paths)):   # in other batches, which rounding tells
         assert ours['softmax'] == pytest.approx([theirs['label'], theirs['probability']], abs=1e-4) and ours['known'] == theirs['known']
 
@@ -115,9 +115,9 @@ def test_all_of_one_kind(learn, people):
     for a,b in zip(once, twice): assert [o[1] for o in a['nearest']] == pytest.approx([o[1] for o in b['nearest']], abs=1e-4)   # copies don't move the middle
 
 def test_the_photos_shown_are_the_nearest(data, learn, people):
-    answers = find_lookalikes(learn, people, data.split('train'), k=5, same_kind=True)
-    seen, trained = get_features(people, feature_extractor(learn), 'torch', keep=False), get_features(data.split('train').path, feature_extractor(learn, mirror=False))
-    cosines = 1 - cdist(seen.values - seen.values.mean(0), trained.values - learn.nearness.means.mean(0), 'cosine')
+    answers = find_lookalikes(learn, people, data.train, k=5, same_kind=True)
+    seen, trained = get_features(people, feature_extractor(learn), 'torch', keep=False), get_features(data.train.path, feature_extractor(learn, mirror=False))
+    cosines = 1 - cdist(seen.values - seen.values.mean(0), trained.values - learn.posthoc.centroids.means.mean(0), 'cosine')
     for o,row in zip(answers, cosines):
         assert [Path(path) for path,_,_ in o['similar']] == [trained.paths[i] for i in np.argsort(-row)[:5]]
         assert [c for _,_,c in o['similar']] == pytest.approx(np.sort(row)[::-1][:5].tolist(), abs=1e-4)
@@ -132,13 +132,13 @@ def test_nothing_is_kept_of_a_photo(model, people, cache, monkeypatch, tmp_path)
 
 def test_nobody_is_compared_with_apes(tmp_path, people):
     data = read_photos(draw_animals(tmp_path/'drawn', 12, ('gorilla', 'chimpanzee', 'seal'), px=96), n_test=2)
-    learn, rows = train(data, 'head', offline_arch).learn, data.split('train')
+    learn, rows = train(data, 'head', offline_arch).learn, data.train
     assert find_primates(learn) == ['chimpanzee', 'gorilla']
     for o in find_lookalikes(learn, people, rows, same_kind=True):
         assert [name for name,_,_ in o['nearest']] == ['seal'] == list({label for _,label,_ in o['similar']}) and o['softmax'][0] == 'seal'
         assert 'gorilla' not in describe_lookalike(o) and 'chimpanzee' not in describe_lookalike(o)
     assert len(find_lookalikes(learn, people, same_kind=True, primates=True)[0]['nearest']) == 3
-    own = find_lookalikes(learn, list(data.split('test').path))
+    own = find_lookalikes(learn, list(data.test.path))
     assert all(len(o['nearest']) == (3 if o['known'] else 1) for o in own) and any(o['known'] for o in own)
 
 def test_a_classifier_of_apes_has_nothing_to_compare_with(tmp_path, people):
@@ -147,7 +147,7 @@ def test_a_classifier_of_apes_has_nothing_to_compare_with(tmp_path, people):
     told = done('lookalike', 'apes', *people, '--one-kind')
     assert 'nothing to compare it with' in told and 'gorilla' not in told and 'chimpanzee' not in told
     assert 'gorilla' in done('lookalike', 'apes', *people, '--one-kind', '--primates')
-    learn = load_model('apes'); learn.known.threshold = 1.
+    learn = load_classifier('apes'); learn.posthoc.open_set.threshold = 1.
     save_model(Trained(learn, 'head', offline_arch, 42, pd.DataFrame()), data, 'apes')
     assert all('probably none of the classes' in o and 'gorilla' not in o and 'chimpanzee' not in o for o in done('predict', 'apes', *people).splitlines())
 
@@ -168,10 +168,10 @@ def test_real_photos(tmp_path):
     data = read_photos('some.csv')
     learn = train(data, 'head', offline_arch).learn
     save_samples()
-    renamed = SimpleNamespace(dls=SimpleNamespace(vocab=[f'animal {i}' for i in range(10)]), known=learn.known)
+    renamed = SimpleNamespace(dls=SimpleNamespace(vocab=[f'animal {i}' for i in range(10)]), posthoc=learn.posthoc)
     assert find_primates(renamed) == [f'animal {i}' for i,o in enumerate(data.classes) if o in ('chimpanzee', 'gorilla')]   # known by their looks
     assert [o['known'] for o in find_lookalikes(learn, ['astronaut.png', 'chelsea.png', hopper, *things])] == [False]*5     # there is no cat among the ten
-    assert np.mean([o['known'] for o in predict_photos(learn, list(data.split('test').path))]) > .85
+    assert np.mean([o['known'] for o in predict_photos(learn, list(data.test.path))]) > .85
 
 def test_without_a_model_photos_get_the_names_of_everyday_animals(cache):
     before = contents(cache)
@@ -208,7 +208,7 @@ def test_lookalike_in_json_and_as_a_picture(model, people, data):
     done('lookalike', model, *people, '--out', 'people.png')
     with Image.open('people.png') as img: assert img.height > img.width > 300
     pd.read_csv('model/photos.csv').assign(path='/gone.jpg').to_csv('model/photos.csv', index=False)
-    assert {o['similar'][i][0] for o in rows for i in range(3)} <= set(data.split('train').path.map(str))
+    assert {o['similar'][i][0] for o in rows for i in range(3)} <= set(data.train.path.map(str))
     assert json.loads(done('lookalike', model, people[0], '--json'))[0]['similar'] == []    # the training photos are gone, the answer is not
     assert 'they are not where photos.csv in the model folder says' in done('lookalike', model, people[0])
     assert 'none of the training photos' in fails('lookalike', model, people[0], '--out', 'people.png')
@@ -232,7 +232,7 @@ def test_a_name_can_not_change_the_other_lines(model, people):
         assert 'one\\ntwo\\x1b[31m.jpg: ' in done(*args).splitlines()[0]
 
 def test_predict_says_so(model, people, data):
-    rows = json.loads(done('predict', model, *people, *data.split('test').path, '--json'))
+    rows = json.loads(done('predict', model, *people, *data.test.path, '--json'))
     assert {type(o['known']) for o in rows} == {bool}
     text = done('predict', model, *people).splitlines()
     assert [': probably none of the classes' in o for o in text] == [not o['known'] for o in rows[:len(people)]]
@@ -248,7 +248,7 @@ def test_another_bargain(data):
     done('train', '--data', data.source, '--out', 'new', *offline, '--keep-known', '1')
     assert read('new/model.json')['lookalike']['keep'] == 1
     valid = [o.path for o in pd.read_csv('new/photos.csv').itertuples() if o.split == 'valid']
-    assert load_model('new').known.is_known(get_imagenet_probabilities(valid).values).all()
+    assert load_classifier('new').posthoc.open_set.is_known(get_imagenet_probabilities(valid).values).all()
 
 
 # --- the report
@@ -278,8 +278,8 @@ def test_a_test_set_of_strangers_is_warned_of(model, tmp_path):
 def test_a_limit_of_few_photos_may_be_off(n_valid, n_test, n_unknown, warned):
     "What chance makes of a limit is not told as if it were the photos' fault; 5 % by draws, without the distribution that the code uses"
     metrics = dict(n_test=n_test, unknown=dict(n=n_unknown, share=n_unknown/n_test, keep=.95))
-    case = SimpleNamespace(result=SimpleNamespace(metrics=metrics), info=SimpleNamespace(data=dict(valid=n_valid)))
-    assert bool(list(_warn_unknown(case))) == warned
+    result = SimpleNamespace(metrics=metrics, model=SimpleNamespace(data=dict(valid=n_valid)))
+    assert bool(list(_warn_unknown(result))) == warned
     if not n_valid: return
     rng = np.random.default_rng(0)
     drawn = [(rng.random(n_test) < choose_threshold(rng.random(n_valid), .95)).sum() for _ in range(4000)]
@@ -344,6 +344,6 @@ def test_a_model_of_the_former_version(model, people, data):
 
 def test_tables_survive_the_file_to_the_last_bit(data, tmp_path):
     made = train(data, 'head', offline_arch)
-    again = load_model(save_model(made, data, tmp_path/'again'))
-    assert np.array_equal(again.known.profiles, made.learn.known.profiles) and again.known.threshold == made.learn.known.threshold
-    assert np.array_equal(again.nearness.means, made.learn.nearness.means) and again.nearness.scale == made.learn.nearness.scale
+    again = load_classifier(save_model(made, data, tmp_path/'again'))
+    assert np.array_equal(again.posthoc.open_set.profiles, made.learn.posthoc.open_set.profiles) and again.posthoc.open_set.threshold == made.learn.posthoc.open_set.threshold
+    assert np.array_equal(again.posthoc.centroids.means, made.learn.posthoc.centroids.means) and again.posthoc.centroids.scale == made.learn.posthoc.centroids.scale

@@ -8,7 +8,7 @@ from animal_clf.data.splits import Photos
 from animal_clf.evaluation.compare import read_report
 from animal_clf.inference.lookalike import find_lookalikes
 from animal_clf.inference.predictor import Predictor
-from animal_clf.learner import Trained, count_tests, load_model, read_info, read_log, save_model, record_test
+from animal_clf.learner import Trained, count_tests, load_classifier, read_info, read_log, save_model, record_test
 from animal_clf.scraping.fetch import Limits, is_retryable
 from animal_clf.synthetic.animals import draw_animals
 from commands import done
@@ -34,14 +34,14 @@ def photos(tmp_path_factory):
 
 def check_answers(folder, photos):
     "The model answers as it did"
-    for row,was in zip(Predictor(load_model(folder), 'torch', 'fp32').predict(photos), said['model']['answers'], strict=True):
+    for row,was in zip(Predictor(load_classifier(folder), 'torch', 'fp32').predict(photos), said['model']['answers'], strict=True):
         assert (Path(row['path']).parent.name, row['label'], row['known']) == (was['photo'], was['label'], was['known'])
         assert dict(row['top']) == pytest.approx(was['probabilities'], abs=1e-3)
 
 def test_an_old_model_answers_as_it_did(photos): check_answers(model, photos)
 
 def test_an_old_model_finds_the_nearest_classes_as_it_did(photos):
-    found = find_lookalikes(load_model(model), photos)
+    found = find_lookalikes(load_classifier(model), photos)
     assert [o['known'] for o in found] == [o['known'] for o in said['model']['answers']]
     for row,was in zip(found, said['model']['nearest'], strict=True):
         assert {name: share for name,share,_ in row['nearest']} == pytest.approx(was, abs=.01)
@@ -67,7 +67,7 @@ def test_another_test_of_an_old_model_counts_beside_the_old_ones():
 def test_an_old_model_saved_again_is_the_same(photos):
     info, table = read_info(model), pd.read_csv(model/'photos.csv', dtype=dict(sha256=str))
     data = Photos(table, pd.DataFrame(columns=['path', 'label', 'split', 'reason']), info.data['source'], info.groups)
-    trained = Trained(load_model(model), info.recipe, info.arch, info.seed, read_log(model), valid=dict(error_rate=1 - info.valid_accuracy))
+    trained = Trained(load_classifier(model), info.recipe, info.arch, info.seed, read_log(model), valid=dict(error_rate=1 - info.valid_accuracy))
     again = save_model(trained, data, 'again')
     before, after = (load_file(o/'model.safetensors') for o in (model, again))
     assert before.keys() == after.keys() and all(torch.equal(o, after[k]) for k,o in before.items())

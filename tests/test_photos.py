@@ -26,23 +26,23 @@ def trained(data, tmp_path_factory):
         yield train(data, 'head', 'tf_efficientnet_lite0')
 
 def test_a_head_on_300_photos_is_right_on_most_test_photos(data, trained):
-    from animal_clf.evaluation.evaluate import evaluate
-    result = evaluate(trained.learn, data.split('test'), data.photos[data.photos.split != 'test'])
+    from animal_clf.evaluation import evaluate # gives fastai's `Learner` its `evaluate`
+    result = trained.learn.evaluate(data)
     assert len(data.classes) == 10 and result.metrics['n_test'] == 100 and result.leaks == []
     assert result.metrics['accuracy'] > .85, result
 
 def test_fastai_and_our_own_pass_see_the_same_photos(data, trained):
     "The validation set through fastai's `DataLoaders` and through `get_features`"
     import torch
-    from animal_clf.data.block import make_dls
+    from animal_clf.data import block # gives `Photos` its `dataloaders`
     from animal_clf.vision.features import get_features
     from animal_clf.learner import animal_learner, feature_extractor
-    learn = animal_learner(make_dls(data, num_workers=0), 'tf_efficientnet_lite0')
+    learn = animal_learner(data.dataloaders(num_workers=0), 'tf_efficientnet_lite0')
     backbone = feature_extractor(learn)
     with torch.inference_mode(): theirs = np.concatenate([backbone.module(x.as_subclass(torch.Tensor)).numpy() for x,_ in learn.dls.valid])
-    ours = get_features(data.split('valid').path, backbone, engine='torch', precision='fp32').values
+    ours = get_features(data.valid.path, backbone, engine='torch', precision='fp32').values
     assert theirs.shape == ours.shape and len(ours) == 60
-    short = np.array([min(open_photo(o).size) for o in data.split('valid').path])
+    short = np.array([min(open_photo(o).size) for o in data.valid.path])
     rounded = np.array([int(o/224*224) != o for o in short])            # fastai crops 229 of 230 px, and so on
     assert abs(theirs - ours)[~rounded].max() < 1e-2*ours.max() and rounded.mean() < .2   # Pillow shrinks theirs, PyTorch ours: bytes differ by a few of 255
     assert ((theirs*ours).sum(1) > .98*np.linalg.norm(theirs, axis=1)*np.linalg.norm(ours, axis=1)).all()
@@ -50,7 +50,7 @@ def test_fastai_and_our_own_pass_see_the_same_photos(data, trained):
 def test_engines_agree_on_the_labels(data, trained):
     from animal_clf.vision.features import get_features
     from animal_clf.learner import feature_extractor, get_probabilities
-    paths, backbone = data.split('test').path, feature_extractor(trained.learn)
+    paths, backbone = data.test.path, feature_extractor(trained.learn)
     exact, fast = (get_probabilities(trained.learn, get_features(paths, backbone, **o).values) for o in (dict(engine='torch', precision='fp32'), {}))
     sure = np.sort(exact, 1)[:, -1] - np.sort(exact, 1)[:, -2] > .02    # a coin's toss may fall either way
     assert (exact.argmax(1) == fast.argmax(1))[sure].all() and sure.mean() > .9

@@ -6,7 +6,7 @@ import pandas as pd, psutil, pytest
 from commands import done, fails
 
 from animal_clf.data.splits import read_photos
-from animal_clf.learner import load_model, save_model, train
+from animal_clf.learner import load_classifier, save_model, train
 from animal_clf.inference.predictor import Predictor
 from animal_clf.synthetic.animals import draw_animals
 from animal_clf.inference.bulk import iter_photos, write_predictions
@@ -57,7 +57,7 @@ def test_an_interrupted_run_goes_on(model, listed, file, how):
     rows = pd.read_csv(file) if file.endswith('csv') else pd.read_json(file, lines=True)
     wanted = pd.read_csv(listed).path
     assert [Path(o).name for o in rows.path] == [Path(o).name for o in wanted] and rows.label.isna().sum() == 2
-    alone = list(Predictor(load_model(model), 'torch').predict(rows.path[:10]))
+    alone = list(Predictor(load_classifier(model), 'torch').predict(rows.path[:10]))
     assert rows.label[:10].tolist() == [o['label'] for o in alone]
 
 def test_paths_on_standard_input(model, drawn, monkeypatch):
@@ -75,13 +75,13 @@ def test_a_folder_with_all_its_folders(model, drawn):
     assert [o['path'] for o in rows] == [str(o) for o in iter_photos(drawn)] and len(rows) == 60
 
 def test_a_live_list_is_answered_while_it_grows(model, drawn):
-    learn, photos = load_model(model), list(iter_photos(drawn))
+    learn, photos = load_classifier(model), list(iter_photos(drawn))
     rows = Predictor(learn, 'torch').predict(itertools.cycle(photos))
     assert [next(rows)['path'] for _ in range(150)] == [str(o) for o in itertools.islice(itertools.cycle(photos), 150)]
 
 def test_memory_stays_flat(model, drawn):
     "A hundred photos or seven hundred: the same memory"
-    predictor, photos, process = Predictor(load_model(model)), list(iter_photos(drawn)), psutil.Process()
+    predictor, photos, process = Predictor(load_classifier(model)), list(iter_photos(drawn)), psutil.Process()
     write_predictions(predictor, itertools.islice(itertools.cycle(photos), 100), 'few.csv')
     before = process.memory_info().rss
     write_predictions(predictor, itertools.islice(itertools.cycle(photos), 700), 'many.csv')
@@ -115,5 +115,5 @@ def test_a_killed_ray_worker_costs_no_row_and_doubles_none(model, drawn):
                 before[0].kill()
         assert [o['path'] for o in found] == photos and not [o for o in found if o['error']]
     finally: ray.shutdown()
-    alone = list(Predictor(load_model(model)).predict(photos[:60]))
+    alone = list(Predictor(load_classifier(model)).predict(photos[:60]))
     assert [o['label'] for o in found[:60]] == [o['label'] for o in alone]

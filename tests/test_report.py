@@ -259,15 +259,15 @@ def test_bootstrap_intervals_are_those_of_redrawn_photos(name):
         assert found[o] == pytest.approx(wanted, abs=.015)
 
 @pytest.fixture(scope='module')
-def probabilities(trained, data, cache):
+def probabilities(trained, data, cache, tmp_path_factory):
     "float (N, 3) of the test photos, by the rooms themselves, at the model's temperature and at 1"
     from animal_clf import learner
-    from animal_clf.evaluation import evaluate, holdout
+    from animal_clf.evaluation import holdout
+    folder = shutil.copytree(trained[0], tmp_path_factory.mktemp('tested')/'model')   # `learn.evaluate` notes the test in that folder
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('ANIMAL_CLF_CACHE', str(cache))
-        learn, seen = learner.load_model(trained[0]), holdout.read_training_photos(trained[0])
-        test, found = holdout.choose_test(data, seen)[0], []
-        for learn.temperature in (learn.temperature, 1.): found.append(evaluate.evaluate(learn, test, seen, thorough=False).probabilities)
+        learn, photos, found = learner.load_classifier(folder), holdout.read_test_photos(folder, data), []
+        for learn.posthoc.temperature in (learn.posthoc.temperature, 1.): found.append(learn.evaluate(photos, thorough=False).probabilities)
     return found
 
 def test_the_report_holds_the_numbers_of_its_answers(trained, probabilities, planted):
@@ -521,16 +521,15 @@ def test_json_is_json_in_any_terminal(strange):
 
 # --- what is told, and when
 
-def case_of(p, truth, trained=(100, 100, 100), valid=None, imagenet=None):
-    "A `Case` with these probabilities and no files behind it"
-    from animal_clf.evaluation import checks, evaluate
+def result_of(p, truth, trained=(100, 100, 100), valid=None, imagenet=None):
+    "An `Evaluation` of these probabilities, and no files behind it"
     from animal_clf import learner
     classes, right = [f'class {i}' for i in range(p.shape[1])], p.argmax(1) == truth
     answers = pd.DataFrame(dict(path=[f'{i}.jpg' for i in range(len(truth))], sha256=[f'{i:x}' for i in range(len(truth))], label=[classes[i] for i in truth], answer=[classes[i] for i in p.argmax(1)], right=right))
     seen = pd.DataFrame([(f'seen {c} {i}.jpg', c, 'valid' if i % 5 == 0 else 'train', f'{c} {i}') for c,n in zip(classes, trained) for i in range(n*5//4)], columns=['path', 'label', 'split', 'sha256'])
     baselines = {} if imagenet is None else dict(baselines=dict(biggest_class=dict(answer='class 0', accuracy=.34), imagenet=imagenet))
-    result = evaluate.Evaluation(compute_metrics(p, truth, classes) | baselines, answers, p, [], pd.DataFrame(columns=['n', 'high']), len(seen))
-    return checks.Case(result, learner.ModelInfo('resnet18', classes, 224, 'crop', [.5]*3, [.5]*3, 'head', 42, {}, {}, 'abc', valid), seen)
+    info = learner.ModelInfo('resnet18', classes, 224, 'crop', [.5]*3, [.5]*3, 'head', 42, {}, {}, 'abc', valid)
+    return learner.Evaluation(compute_metrics(p, truth, classes) | baselines, answers, p, n_looked_at=len(seen), seen=seen, model=info)
 
 def sure(n, n_wrong, p=.97):
     "Answers to `n` photos of three classes, so many of them wrong, with a probability that is kept"
@@ -540,13 +539,15 @@ def sure(n, n_wrong, p=.97):
 
 def test_nothing_is_told_about_a_result_without_fault():
     from animal_clf.evaluation.checks import fill_checklist, find_warnings
-    case = case_of(*sure(600, 18), valid=.98, imagenet=dict(accuracy=.8, p=1e-9))
-    assert find_warnings(case) == []
-    assert 'not done' in set(fill_checklist(case).status)       # nobody has everything
+    result = result_of(*sure(600, 18), valid=.98, imagenet=dict(accuracy=.8, p=1e-9))
+    assert find_warnings(result) == result.warnings() == []
+    assert 'not done' in set(fill_checklist(result).status)       # nobody has everything
+    assert fill_checklist(result).equals(result.checklist())
+    assert fill_checklist().item.equals(result.checklist().item) and set(fill_checklist().status) == {''}
 
 def test_each_doubt_begins_where_it_should():
     from animal_clf.evaluation.checks import count_needed, find_warnings
-    told = lambda words, *args, **kwargs: any(words in o for o in find_warnings(case_of(*args, **kwargs)))
+    told = lambda words, *args, **kwargs: any(words in o for o in find_warnings(result_of(*args, **kwargs)))
     enough = count_needed(.97)
     assert np.subtract(*wilson(.97*enough, enough)[::-1]) <= .05 < np.subtract(*wilson(.97*(enough-1), enough-1)[::-1])
     for n in (100, 200, 300): assert told('are few', *sure(n, n*3//100)) == (n < enough)

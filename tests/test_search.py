@@ -3,11 +3,11 @@ import os, subprocess, sys, time, types
 import pytest
 from animal_clf.core.settings import SearchError, SettingsError
 from animal_clf.scraping import search as search_module
-from animal_clf.scraping.search import NoNetworkError, NothingFoundError, RateLimitError, iter_pages, licenses, search_images, web_engines
+from animal_clf.scraping.search import NoNetworkError, NothingFoundError, RateLimitError, iter_pages, licenses, search_photos, web_engines
 from servers import photo_hits
 
 
-def search(proxy, term='red fox photo', n=10, **options): return search_images(term, n, **(proxy.options | dict(pause_s=0) | options))
+def search(proxy, term='red fox photo', n=10, **options): return search_photos(term, n, **(proxy.options | dict(pause_s=0) | options))
 
 def test_one_page_of_duckduckgo(search_proxy):
     search_proxy.answers['duckduckgo'] = photo_hits(30)
@@ -89,7 +89,7 @@ def test_terms_arrive_intact(search_proxy, term):
 def test_no_network_is_said_within_seconds():
     start = time.perf_counter()
     with pytest.raises(NoNetworkError, match='Connection refused.*a connection to the internet') as e:
-        search_images('red fox', 5, proxy='http://127.0.0.1:9')
+        search_photos('red fox', 5, proxy='http://127.0.0.1:9')
     assert time.perf_counter() - start < 3 and '\n' not in str(e.value)
 
 def test_a_silent_service_is_given_up(search_proxy):
@@ -105,11 +105,11 @@ def test_a_certificate_that_is_not_trusted(search_proxy):
 def test_proxy_from_the_environment(search_proxy, monkeypatch):
     search_proxy.answers['duckduckgo'] = photo_hits(1)
     monkeypatch.setenv('DDGS_PROXY', search_proxy.url)
-    assert len(search_images('red fox', 1, verify=search_proxy.ca_file)) == 1
+    assert len(search_photos('red fox', 1, verify=search_proxy.ca_file)) == 1
 
 @pytest.mark.parametrize('options', [dict(proxy='http://127.0.0.1:port'), dict(verify='/no/such/file.pem')])
 def test_options_that_cannot_be_used(options):
-    with pytest.raises(SettingsError): search_images('red fox', 5, **options)
+    with pytest.raises(SettingsError): search_photos('red fox', 5, **options)
 
 @pytest.mark.parametrize('term,n', [('', 5), ('  ', 5), ('fox', 0), ('fox', -3)])
 def test_options_are_checked_first(search_proxy, term, n):
@@ -187,13 +187,13 @@ def old_package(monkeypatch, images):
 
 def test_the_old_package_serves_too(monkeypatch):
     old_package(monkeypatch, lambda keywords, max_results: photo_hits(130, title=keywords)[:max_results])
-    rows = search_images('red fox', 120)
+    rows = search_photos('red fox', 120)
     assert len(rows) == 120 and rows[0]['title'] == 'red fox' and rows[0]['engine'] == 'duckduckgo'
 
 def test_the_old_package_is_refused(monkeypatch):
     def images(keywords, max_results): raise error('https://duckduckgo.com/i.js 403 Ratelimit')
     error = old_package(monkeypatch, images)
-    with pytest.raises(RateLimitError, match='duckduckgo: HTTP 403'): search_images('red fox', 5, pause_s=0)
+    with pytest.raises(RateLimitError, match='duckduckgo: HTTP 403'): search_photos('red fox', 5, pause_s=0)
 
 def test_the_old_package_cannot_take_a_certificate(monkeypatch, search_proxy):
     old_package(monkeypatch, None)
@@ -211,7 +211,7 @@ def test_the_real_old_package(monkeypatch, search_proxy):
     assert len(search(search_proxy, n=20, verify=False)) == 20
     search_proxy.answers['duckduckgo'] = 403
     with pytest.raises(RateLimitError, match='HTTP 403'): search(search_proxy, verify=False)
-    with pytest.raises(NoNetworkError): search_images('red fox', 5, proxy='http://127.0.0.1:9')
+    with pytest.raises(NoNetworkError): search_photos('red fox', 5, proxy='http://127.0.0.1:9')
 
 
 def test_importing_is_fast():

@@ -413,10 +413,10 @@ def test_wrong_input_from_python(data):
 
 def test_data_that_nothing_can_be_learnt_from_is_told_in_python(data):
     from animal_clf.learner import train
-    photos, offline_arch = data.photos, 'tf_efficientnet_lite0'
-    few = replace(data, photos=photos.assign(label=[f'{a} {i}' for i,a in enumerate(photos.label)]))
+    photos, offline_arch = data.table, 'tf_efficientnet_lite0'
+    few = replace(data, table=photos.assign(label=[f'{a} {i}' for i,a in enumerate(photos.label)]))
     with pytest.raises(DataError, match="in train, valid and test"): train(few, arch=offline_arch)
-    no_valid = replace(data, photos=photos[(photos.split != 'valid') | (photos.label != 'seal')])
+    no_valid = replace(data, table=photos[(photos.split != 'valid') | (photos.label != 'seal')])
     with pytest.raises(DataError, match="no readable valid photos of 'seal'"): train(no_valid, arch=offline_arch)
 
 @pytest.mark.parametrize('batch_size', [0, -3])

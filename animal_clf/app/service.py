@@ -19,7 +19,7 @@ from ..core.settings import PhotoError, SettingsError
 from ..synthetic.animals import draw_animal, animal_classes
 from ..vision.tsne import choose_sample
 from ..training.learner import Learner
-from ..training.model_file import load_model
+from ..training.model_file import load_classifier
 from ..evaluation.explain import compute_gradcam, overlay_heatmap
 from ..evaluation.holdout import read_training_photos
 from ..inference.lookalike import compare_features, embed_photos, EmbeddedPhotos
@@ -69,10 +69,10 @@ def load_app_model(
     folder:str|Path # A model folder
 ) -> AppModel:
     "A model with everything that the app shows"
-    learn, table = load_model(folder), Path(folder)/'photos.csv'
+    learn, table = load_classifier(folder), Path(folder)/'photos.csv'
     rows = read_training_photos(folder) if table.exists() else pd.DataFrame(dict(path=[], label=[], split=[]))
     train = rows[rows.split == 'train']
-    embedded = embed_photos(learn, train.iloc[choose_sample(len(train), 5000)]) if learn.nearness else None
+    embedded = embed_photos(learn, train.iloc[choose_sample(len(train), 5000)]) if learn.posthoc.centroids else None
     note = 'The training photos are no longer where they were, so the nearest of them are not shown.' if embedded is not None and not len(embedded.paths) else ''
     return AppModel(learn, Predictor(learn), embedded, choose_examples(list(learn.dls.vocab), rows[rows.split == 'valid']), note)
 

@@ -46,8 +46,8 @@ def _predictor(args, names):
     from animal_clf.inference.predictor import Predictor, ZeroShotPredictor
     n = _count_few(names)
     if names[0] == args.model: return ZeroShotPredictor(n)
-    from animal_clf.training.model_file import load_model
-    if not args.workers: return Predictor(load_model(args.model), precision=args.precision, n_photos=n)
+    from animal_clf.training.model_file import load_classifier
+    if not args.workers: return Predictor(load_classifier(args.model), precision=args.precision, n_photos=n)
     from animal_clf.inference.bulk import RayPredictor
     return RayPredictor(args.model, precision=args.precision)
 
@@ -128,10 +128,10 @@ def run_lookalike(
     if args.out: check_picture(args.out)
     from animal_clf.inference.bulk import iter_photos
     photos = list(iter_photos(args.photos))
-    from animal_clf.training.model_file import load_model
+    from animal_clf.training.model_file import load_classifier
     from animal_clf.inference.lookalike import find_lookalikes, plot_lookalikes
     from animal_clf.evaluation.holdout import read_training_photos
-    learn, trained = load_model(args.model), read_training_photos(args.model)
+    learn, trained = load_classifier(args.model), read_training_photos(args.model)
     rows = find_lookalikes(learn, photos, trained[trained.split == 'train'], same_kind=args.one_kind, primates=args.primates)
     if args.json: print_json(rows)
     else: _print_lookalikes(rows, args.one_kind)
@@ -165,8 +165,8 @@ def run_export(
 ):
     "`animal-clf export`"
     from animal_clf.inference.export import export_onnx
-    from animal_clf.training.model_file import load_model
-    print_stage('export', f'{export_onnx(load_model(args.model), args.onnx)}: pixels of photos in, probabilities out; its metadata says how')
+    from animal_clf.training.model_file import load_classifier
+    print_stage('export', f'{export_onnx(load_classifier(args.model), args.onnx)}: pixels of photos in, probabilities out; its metadata says how')
 
 # %% ../../nbs/10_cli/05_predict.ipynb #ca348593
 def run_app(

@@ -9,7 +9,7 @@ __all__ = ['run_all', 'run_train']
 from pathlib import Path
 
 from .console import read_options, print_stage
-from .evaluate import report_test
+from .evaluate import report_result
 from .photos import collect_classes
 
 # %% ../../nbs/10_cli/04_train.ipynb #943a2822
@@ -19,8 +19,8 @@ def _read_data(source, settings, groups=None):
     from animal_clf.data.labels import group_classes
     data = read_photos(source, settings.n_test, seed=settings.seed)
     if groups: data = group_classes(data, groups)
-    n = data.photos.split.value_counts()
-    print_stage('data', f"{source}: {len(data.photos)} photos of {len(data.classes)} classes ({n['train']} train, {n['valid']} validation, {n['test']} test)" +
+    n = data.table.split.value_counts()
+    print_stage('data', f"{source}: {len(data.table)} photos of {len(data.classes)} classes ({n['train']} train, {n['valid']} validation, {n['test']} test)" +
                 (' - drawings, not photos: the numbers below say nothing about photos' if data.drawn else ''))
     for o in data.skipped.head(3).itertuples(): print_stage('skipped', o.reason)
     if len(data.skipped) > 3: print_stage('skipped', f'and {len(data.skipped)-3} more; all are in skipped.csv beside the model')
@@ -60,34 +60,23 @@ def _check_training(args, settings):
     check_writable(args.out)
 
 # %% ../../nbs/10_cli/04_train.ipynb #4137810e
-def _resumed_arch(file, args, settings):
-    "The architecture to resume with: a run that had gone on with the offline backbone stays with it"
-    from animal_clf.core.settings import offline_arch
-    from animal_clf.training.checkpoint import load_checkpoint
-    if not args.resume or load_checkpoint(file).train_state.config.get('arch') != offline_arch: return settings.arch
-    if settings.arch != offline_arch: print_stage('weights', f'this training was begun with the offline backbone {offline_arch}, and goes on with it')
-    return offline_arch
+def _tell_checkpoint(args):
+    "Is there a training to go on with?"
+    from animal_clf.training.callbacks import checkpoint_name
+    file = Path(args.out)/checkpoint_name
+    if args.resume and not file.exists(): print_stage('resume', f'no checkpoint in {args.out}: training starts from the beginning')
+    if file.exists() and not args.resume: print_stage('note', f'{file} of an interrupted training is replaced; --resume would have gone on with it')
 
-def _train_model(data, settings, args, offline_too):
-    "Train, on the offline backbone if need be and `offline_too`, and save"
-    from animal_clf.core.settings import offline_arch, WeightsError
+def _train_model(data, settings, args, offline):
+    "Train, on the offline backbone if need be and `offline`, and save"
     from animal_clf.training.distributed import is_main
     from animal_clf.training.loop import RunConfig
     from animal_clf.training.model_file import save_model
     from animal_clf.training.train import train
-    from animal_clf.training.callbacks import checkpoint_name
     recipe, epochs = _recipe(args, settings)
     run = RunConfig(args.out, args.resume, args.precision, args.workers, print_stage)
-    file = Path(args.out)/checkpoint_name
-    if args.resume and not file.exists(): print_stage('resume', f'no checkpoint in {args.out}: training starts from the beginning')
-    if file.exists() and not args.resume: print_stage('note', f'{file} of an interrupted training is replaced; --resume would have gone on with it')
-    arch = _resumed_arch(file, args, settings) if offline_too and file.exists() else settings.arch
-    options = dict(recipe=recipe, epochs=epochs, seed=settings.seed, batch_size=settings.batch_size, budget=args.budget, run=run)
-    try: trained = train(data, arch=arch, **options)
-    except WeightsError as e:
-        if not offline_too or arch == offline_arch: raise
-        print_stage('weights', f'{e.found}; going on with the offline backbone {offline_arch}')
-        trained = train(data, arch=offline_arch, **options)
+    _tell_checkpoint(args)
+    trained = train(data, recipe, settings.arch, epochs, settings.seed, settings.batch_size, args.budget, run, offline)
     if is_main(): save_model(trained, data, args.out)
     valid = f'validation accuracy {trained.valid_accuracy:.1%} ' if trained.valid_accuracy is not None else ''
     print_stage('training', f'{trained.arch}, recipe {trained.recipe}: {valid}-> {args.out}')
@@ -140,17 +129,12 @@ def run_all(
     name = _name_of_source(args.data) if args.data else 'sample' if args.sample else _name_of(settings.classes)
     args.out = args.out or Path('models')/name
     _check_training(args, settings)
-    with watch.stage('imports'), status('loading PyTorch and fastai'):
-        from animal_clf.evaluation.evaluate import evaluate
-        from animal_clf.evaluation.holdout import data_notes
+    with watch.stage('imports'), status('loading PyTorch and fastai'): import animal_clf.evaluation.report   # gives a learner its `evaluate`, too
     with watch.stage('collecting'): source = _source(args, settings)
     with watch.stage('reading'): data = _read_data(source, settings, args.groups)
-    with watch.stage('training'): trained = _train_model(data, settings, args, offline_too=True)
-    seen = data.photos[data.photos.split != 'test']
-    with watch.stage('test'): result = evaluate(trained.learn, data.split('test'), seen, data.groups, thorough=False)
-    watch.timings['to_test_result'] = watch.since_start()
-    print_stage('test', f"{result}; {watch.timings['to_test_result']:.1f} s after the start")
-    report_test(args.out, result, trained.learn, seen, source, trained.log, watch, data_notes(source, data.skipped), trained.best_epoch)
+    with watch.stage('training'): trained = _train_model(data, settings, args, offline=True)
+    result = trained.learn.evaluate(data, on_test=lambda o: print_stage('test', f"{o}; {watch.timings['to_test_result']:.1f} s after the start"), watch=watch)
+    report_result(args.out, result)
     print_stage('next', f'animal-clf predict {args.out} PHOTO   ({watch.since_start():.1f} s in all)')
 
 # %% ../../nbs/10_cli/04_train.ipynb #2fc7e128
@@ -161,4 +145,4 @@ def run_train(
     settings = read_options(args)
     args.out = args.out or Path('models')/_name_of_source(args.data)
     _check_training(args, settings)
-    _train_model(_read_data(args.data, settings, args.groups), settings, args, offline_too=False)
+    _train_model(_read_data(args.data, settings, args.groups), settings, args, offline=False)

@@ -111,20 +111,20 @@ def _walk(folder):
         yield Path(here), files
 
 def _ignored_in(root, wanted):
-    "(path, label, split, reason) of the photos under `root` that are in none of the folders `wanted`"
+    "(path, label, split, reason, code) of the photos under `root` that are in none of the folders `wanted`"
     for here, files in _walk(root):
         photos = find_photos(here) if here not in wanted and files else []
         above = next((o for o in here.parents if o in wanted), None)
         split, label = wanted.get(above, (_split_names.get(here.name.lower(), '') if here.parent == root else '', ''))
         reason = f'lies deeper than the photos of `{label}`' if above else 'lies beside the class folders, so it has no label'
-        yield from ((str(o), label, split, f'`{o}` {reason}') for o in photos)
+        yield from ((str(o), label, split, f'`{o}` {reason}', 'no_class') for o in photos)
 
 # %% ../../nbs/03_data/01_folders.ipynb #fc5a47fb
 def find_ignored(
     source:str|Path # Folder or CSV that `find_rows` can read
-) -> pd.DataFrame: # Columns path, label (empty if it lies in no class), split, reason
+) -> pd.DataFrame: # Columns path, label (empty if it lies in no class), split, reason, code
     "Photos in a folder that `find_rows` leaves out, each with its `reason`; a table leaves out nothing that it names"
-    source, columns = Path(source).expanduser(), ['path', 'label', 'split', 'reason']
+    source, columns = Path(source).expanduser(), ['path', 'label', 'split', 'reason', 'code']
     if not source.is_dir(): return pd.DataFrame(columns=columns, dtype=str)
     wanted = {o: (split, o.name) for split,o in _class_folders(source)}
     return pd.DataFrame(_ignored_in(_photo_root(source), wanted), columns=columns, dtype=str)

@@ -46,7 +46,7 @@ def relabel(
 ) -> Photos: # The same photos in the same splits
     "`data` with groups in the place of classes"
     found = read_groups(groups, data.classes)
-    return replace(data, photos=data.photos.assign(label=data.photos.label.map(found)), groups=None)
+    return replace(data, table=data.table.assign(label=data.table.label.map(found)), groups=None)
 
 def group_classes(
     data:Photos,                  # Photos with their splits
@@ -71,7 +71,7 @@ def describe_counts(
     data:Photos # Photos with their splits
 ) -> str: # "dog 168, cat 80 (2.1 to 1)"
     "Training photos per class, the most frequent first, in one line"
-    n = data.split('train').label.value_counts(sort=False).reindex(list(data.classes)).sort_values(ascending=False, kind='stable')
+    n = data.train.label.value_counts(sort=False).reindex(list(data.classes)).sort_values(ascending=False, kind='stable')
     if n.max() == n.min(): return f'{n.max()} training photos of each class'
     told = [f'{name} {k}' for name,k in n.items()]
     if len(told) > 12: told[3:-3] = ['…']
@@ -82,7 +82,7 @@ def warn_imbalance(
     limit:float=1.5 # Largest class to smallest, above which it is told; 1 or more
 ) -> str: # A sentence, or ''
     "Why accuracy alone would mislead here"
-    n = data.split('train').label.value_counts()
+    n = data.train.label.value_counts()
     if n.max()/n.min() < limit: return ''
     return (f"classes of unequal size: always answering '{n.index[0]}' would be right for {n.max()/n.sum():.0%} of such photos, so accuracy alone misleads. "
             "Look at the recall of each class too; balance='loss' or 'sampling' (--balance) makes the small classes count as much as the large ones")
@@ -92,5 +92,5 @@ def class_weights(
     data:Photos # Photos with their splits
 ) -> np.ndarray: # float (n_classes,) in the order of `data.classes`; their mean over the training photos is 1
     "Inverse frequency of each class among the training photos"
-    n = data.split('train').label.value_counts().reindex(list(data.classes)).to_numpy()
+    n = data.train.label.value_counts().reindex(list(data.classes)).to_numpy()
     return n.sum()/(len(n)*n)

@@ -6,37 +6,85 @@
 __all__ = ['Evaluation', 'evaluate', 'examine']
 
 # %% ../../nbs/07_evaluation/06_evaluate.ipynb #c5b7022a
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np, pandas as pd
+from fastcore.basics import noop, patch
 
-from ..core.settings import DataError
-from ..vision.features import get_features
-from ..vision.imagenet import zero_shot, match_classes
+from ..core.progress import status, Stopwatch
+from ..core.settings import DataError, FileError, SettingsError
+from ..vision.features import Features, get_features
+from ..vision.imagenet import get_imagenet_probabilities, match_classes, sum_by_name
 from ..data.labels import sum_groups
+from ..data.splits import Photos
 from ..training.calibration import softmax
+from ..training.head import check_classes
 from ..training.learner import feature_extractor, get_logits, Learner
-from ..training.open_set import find_known
+from ..training.model_file import count_tests, describe_model, finish_training, model_folder, note_test
+from ..training.model_info import ModelInfo, read_info
+from ..training.open_set import OpenSetDetector
 from .compare import mcnemar_test
-from .holdout import find_leaks, slice_by_size, slice_by_source, tabulate_slices
+from .explain import explain_mistakes
+from .holdout import data_notes, find_leaks, fingerprint_photos, read_training_photos, slice_by_size, slice_by_source, tabulate_slices
 from .metrics import compute_metrics, score_probabilities, wilson_interval
 
 # %% ../../nbs/07_evaluation/06_evaluate.ipynb #f63d220c
-@dataclass
+def _no_slices(): return tabulate_slices(np.zeros(0, bool), {})
+
+def _nothing_seen(): return pd.DataFrame(columns=['path', 'label', 'split', 'sha256'], dtype=str)
+
+@dataclass(repr=False)
 class Evaluation:
-    "A model's answers to the test photos, and what they amount to"
+    "A model's answers to the test photos, what they amount to, and what is known of the model"
     metrics:dict              # From `compute_metrics`, and what `evaluate` adds
     answers:pd.DataFrame      # Columns path, sha256, label, answer, probability (of the answer), label_probability, right, and known, where the model can tell: a row per test photo
-    probabilities:np.ndarray  # (N, n_classes) of the same photos
-    leaks:list                # Dicts {test, trained_on, how}
-    slices:pd.DataFrame       # Accuracy of kinds of photos, from `tabulate_slices`
-    n_looked_at:int = 0       # Training photos that could be compared with the test photos, picture by picture
+    probabilities:np.ndarray  # float (N, n_classes) of the same photos, rows sum to 1
+    leaks:list = field(default_factory=list)                # Dicts {test, trained_on, how}
+    slices:pd.DataFrame = field(default_factory=_no_slices) # Accuracy of kinds of photos, from `tabulate_slices`
+    n_looked_at:int = None    # Training photos that could be compared with the test photos, picture by picture; None: nobody tried
+    seen:pd.DataFrame = field(default_factory=_nothing_seen) # Columns path, label, split (train, valid), sha256: what it was trained on
+    model:ModelInfo = None    # What is known of the model; none: answers of another program
+    log:pd.DataFrame = None   # A row per epoch of its training, if there is a log
+    best_epoch:int = None     # The epoch that was kept
+    features:Features = None  # What the network sees in test and training photos, for the t-SNE picture
+    mistakes:list = field(default_factory=list) # Of `ExplainedMistake`, those with the highest loss
+    notes:list = field(default_factory=list)    # Sentences that a reader should know about the photos
+    timings:dict = field(default_factory=dict)  # Seconds of each stage, and `to_test_result`
 
     @property
     def truth(self) -> np.ndarray: # int (N,)
         "Class index of each test photo"
         return self.answers.label.map(self.metrics['classes'].index).to_numpy()
+
+    @property
+    def wrong(self) -> list: # Paths
+        "The misclassified test photos"
+        return self.answers.path[~self.answers.right].tolist()
+
+    @property
+    def counts(self) -> pd.Series: # Training photos per class, the most frequent first
+        "How many photos of each class were trained on"
+        return self.seen[self.seen.split == 'train'].label.value_counts()
+
+    @property
+    def imbalance(self) -> float: # 1 or more
+        "The largest class against the smallest"
+        return self.counts.max()/self.counts.min() if len(self.counts) else 1.
+
+    @property
+    def n_tests(self) -> int: # 1 or more
+        "How many models, one after another in one folder, were tested on these photos"
+        return max(1, count_tests(self.model, fingerprint_photos(self.answers))) if self.model else 1
+
+    def top_losses(self,
+        k:int=24 # At most so many rows, 1 or more
+    ) -> pd.DataFrame: # Rows of `answers` with their `loss`, the highest first
+        "Test photos with the highest loss"
+        if k < 1: raise SettingsError(f'k = {k} photos', '1 or more', 'Change `k`')
+        rows = self.answers.assign(loss=-np.log(np.maximum(self.answers.label_probability, 1e-15)))
+        return rows.sort_values('loss', ascending=False, kind='stable').head(k)
 
     def __str__(self) -> str: # "test accuracy 95.0 % (190/200), 95 % interval 91.0 to 97.3 %"
         "The answer in one line"
@@ -45,54 +93,58 @@ class Evaluation:
         by_group = f"; by group {m['groups']['accuracy']:.1%} ({m['groups']['n_correct']}/{m['n_test']})" if 'groups' in m else ''
         return f"test accuracy {m['accuracy']:.1%} ({m['n_correct']}/{m['n_test']}), 95% interval {low:.1%} to {high:.1%}{by_group}"
 
+    def __repr__(self): return str(self)
+
 # %% ../../nbs/07_evaluation/06_evaluate.ipynb #18405454
 def _group_metrics(probabilities, labels, classes, groups):
     "The metrics of the second level of labels: a group's probability is the sum of its classes'"
     p, names = sum_groups(probabilities, classes, groups)
     return compute_metrics(p, labels.map(groups).map(names.index).to_numpy(), names)
 
-def _count_unknown(table, metrics, known):
+def _count_unknown(table, metrics, open_set):
     "How many of the test photos, which all show a class, are not known; they get a column of their own in the confusion matrix"
     lost = ~table.known.to_numpy(bool)
     k, n = int(lost.sum()), len(table)
     index = metrics['classes'].index
     confusion = np.c_[np.array(metrics['confusion']), np.zeros(len(metrics['classes']), int)]
     for o in table[lost].itertuples(): confusion[index(o.label), index(o.answer)] -= 1; confusion[index(o.label), -1] += 1
-    return dict(n=k, n_right=int(table.right[lost].sum()), share=k/n, share_ci95=list(wilson_interval(k, n)), keep=known.target_recall, limit=known.threshold, confusion=confusion.tolist())
+    return dict(n=k, n_right=int(table.right[lost].sum()), share=k/n, share_ci95=list(wilson_interval(k, n)),
+                keep=open_set.target_recall, limit=open_set.threshold, confusion=confusion.tolist())
 
-def _answer(learn, test):
-    "The readable ones of the `test` photos, and their logits"
-    classes = list(learn.dls.vocab)
+def _check_answers(probabilities, test, classes):
+    "Raise `DataError` unless there is a row of probabilities for each test photo, and a column for each class"
+    if not len(test): raise DataError('no test photos', '1 or more', 'Hold some out, with `n_test` of `read_photos`')
+    shape = len(test), len(classes)
+    if np.shape(probabilities) != shape:
+        raise DataError(f'probabilities of shape {np.shape(probabilities)}', f'{shape}, photos by classes', 'Pass those of these photos')
     strange = sorted(set(test.label) - set(classes))
-    if strange: raise DataError(f"test photos of '{strange[0]}'", f'only classes of the model ({", ".join(classes)})', 'Remove that folder or rename it')
-    features = get_features(test.path, feature_extractor(learn))
-    if not len(features): raise DataError(f'none of {len(test)} test photos can be read', '1 or more', 'Check the folder')
-    return test[test.path.map(Path).isin(features.paths)].reset_index(drop=True), get_logits(learn, features.values)
+    if strange:
+        raise DataError(f"test photos of '{strange[0]}'", f'only {", ".join(list(classes)[:20])}', 'Leave them out, or correct the label')
+    if not np.allclose(np.sum(probabilities, 1), 1, atol=1e-3):
+        raise DataError('rows of probabilities that do not sum to 1', 'rows that do', 'Take the softmax of logits')
 
 # %% ../../nbs/07_evaluation/06_evaluate.ipynb #2f6d7ab6
 def evaluate(
-    learn:Learner,        # Made by `train` or `load_model`
-    test:pd.DataFrame,    # Columns path, label, sha256: photos that the model never saw
-    seen:pd.DataFrame,    # Columns path, label, sha256: photos that it was trained on or validated with
-    groups:dict=None,     # {class: group}, where there are two levels of labels; then `metrics` has `groups` too
-    source:str|Path=None, # Folder or table of the test photos, which may know where they came from
-    thorough:bool=True    # Do what `examine` does, too? It takes seconds per thousand photos
+    probabilities:np.ndarray,       # float (N, K), rows sum to 1: any model's answers to N photos that it never saw
+    test:pd.DataFrame,              # Columns path, label, sha256: the N photos
+    classes:list,                   # K class names, in the order of the columns
+    seen:pd.DataFrame=None,         # Columns path, label, split, sha256: photos that the model was trained on or validated with
+    groups:dict=None,               # {class: group}, where there are two levels of labels; then `metrics` has `groups` too
+    imagenet:np.ndarray=None,       # float (N, 1000): what ImageNet's head says about the photos
+    open_set:OpenSetDetector=None   # Tells by `imagenet` which photos are known
 ) -> Evaluation:
-    "Test a model on held-out photos"
-    classes = list(learn.dls.vocab)
-    test, logits = _answer(learn, test)
-    truth, probabilities = test.label.map(classes.index).to_numpy(), softmax(logits, learn.temperature)
-    answers = probabilities.argmax(1)
-    table = pd.DataFrame(dict(path=test.path, sha256=test.sha256, label=test.label, answer=[classes[i] for i in answers], probability=probabilities.max(1),
-                              label_probability=probabilities[np.arange(len(truth)), truth], right=answers == truth))
-    known = find_known(learn, list(test.path))
-    if known: table['known'] = [known.get(Path(o), True) for o in test.path]
+    "What answers to held-out photos amount to; of another program's, too"
+    classes = list(map(str, classes))
+    _check_answers(probabilities, test, classes)
+    truth, answers = test.label.map(classes.index).to_numpy(), np.argmax(probabilities, 1)
+    table = test[['path', 'sha256', 'label']].assign(answer=[classes[i] for i in answers], probability=np.max(probabilities, 1),
+                                                     label_probability=probabilities[np.arange(len(truth)), truth], right=answers == truth)
+    if open_set: table['known'] = open_set.is_known(imagenet)
     metrics = compute_metrics(probabilities, truth, classes)
-    metrics |= dict(temperature=learn.temperature, before_temperature=score_probabilities(softmax(logits), truth))
-    if known: metrics['unknown'] = _count_unknown(table, metrics, learn.known)
+    if open_set: metrics['unknown'] = _count_unknown(table, metrics, open_set)
     if groups: metrics['groups'] = _group_metrics(probabilities, test.label, classes, groups)
-    result = Evaluation(metrics, table, probabilities, find_leaks(test, seen)[0], tabulate_slices(answers == truth, {}))
-    return examine(result, learn, seen, groups, source) if thorough else result
+    seen = _nothing_seen() if seen is None else seen
+    return Evaluation(metrics, table, probabilities, find_leaks(test, seen)[0], seen=seen)
 
 # %% ../../nbs/07_evaluation/06_evaluate.ipynb #a4176956
 def _biggest_class(answers, seen):
@@ -101,28 +153,94 @@ def _biggest_class(answers, seen):
     k = int((answers.label == name).sum())
     return dict(answer=name, accuracy=k/len(answers), accuracy_ci95=list(wilson_interval(k, len(answers))))
 
-def _imagenet(answers, classes):
+def _by_name(answers, classes, imagenet):
     "ImageNet's head by class name, without training"
     unknown = [name for name,indices in match_classes(classes).items() if not indices]
     if len(unknown) == len(classes): return dict(accuracy=None, accuracy_ci95=None, unknown=unknown, p=None)
-    guessed = zero_shot(list(answers.path), classes).values.argmax(1)
+    guessed = sum_by_name(imagenet, classes).argmax(1)
     right = (np.array(classes)[guessed] == answers.label).to_numpy()
     p = mcnemar_test(int((right & ~answers.right).sum()), int((answers.right & ~right).sum()))
     return dict(accuracy=float(right.mean()), accuracy_ci95=list(wilson_interval(int(right.sum()), len(answers))), unknown=unknown, p=p)
 
 # %% ../../nbs/07_evaluation/06_evaluate.ipynb #a6e0b13b
 def examine(
-    result:Evaluation,   # From `evaluate`
-    learn:Learner,       # The model
-    seen:pd.DataFrame,   # Columns path, label, sha256: photos that it was trained on or validated with
-    groups:dict=None,    # {class: group}
-    source:str|Path=None # Folder or table of the test photos
+    result:Evaluation,        # From `evaluate`
+    imagenet:np.ndarray=None, # float (N, 1000): what ImageNet's head says about the test photos
+    features:Features=None,   # What the network sees in test and training photos
+    kinds:dict=None           # {kind of slice: list of N names}
 ) -> Evaluation: # With `leaks` by picture, `slices`, and `baselines` among its metrics
     "Look for reasons to doubt a result: leaks, answers that need no training, kinds of photos it does worse on"
-    answers, classes, backbone = result.answers, result.metrics['classes'], feature_extractor(learn, mirror=False)   # training photos are in the cache, mirror images of them may not be
-    baselines = dict(biggest_class=_biggest_class(answers, seen), imagenet=_imagenet(answers, classes))
-    leaks, n_looked_at = find_leaks(answers, seen, backbone)
-    kinds = {'size': slice_by_size(answers.path, backbone.px)}
-    if source: kinds['source'] = slice_by_source(answers.path, source)
-    if groups: kinds['group'] = answers.label.map(groups).tolist()
-    return replace(result, metrics=result.metrics | dict(baselines=baselines), leaks=leaks, n_looked_at=n_looked_at, slices=tabulate_slices(answers.right, kinds))
+    answers, metrics = result.answers, dict(result.metrics)
+    if imagenet is not None:
+        metrics['baselines'] = dict(biggest_class=_biggest_class(answers, result.seen), imagenet=_by_name(answers, metrics['classes'], imagenet))
+    leaks, n_looked_at = find_leaks(answers, result.seen, features)
+    if features is None: n_looked_at = None
+    slices = tabulate_slices(answers.right, kinds or {})
+    return replace(result, metrics=metrics, leaks=leaks, n_looked_at=n_looked_at, slices=slices, features=features)
+
+# %% ../../nbs/07_evaluation/06_evaluate.ipynb #2f322925
+def _test(learn, photos):
+    "The result on the test photos, and what ImageNet's head says about them"
+    classes, test, open_set = list(learn.dls.vocab), photos.test, learn.posthoc.open_set
+    if not len(test): raise DataError(f'no test photos in `{photos.source}`', '1 or more', 'Read them with `read_photos`, which holds some out')
+    check_classes(learn, test, 'test photos')
+    features = get_features(test.path, feature_extractor(learn))
+    imagenet = get_imagenet_probabilities(features.paths)
+    readable = set(imagenet.paths)
+    test = test[test.path.map(Path).isin(readable)].reset_index(drop=True)
+    if not len(test): raise DataError(f'none of {len(photos.test)} test photos can be read', '1 or more', 'Check the folder')
+    logits = get_logits(learn, features.values[[o in readable for o in features.paths]])
+    temperature, seen = learn.posthoc.temperature, _seen_by(learn, photos)
+    result = evaluate(softmax(logits, temperature), test, classes, seen, photos.groups, imagenet.values, open_set)
+    result.metrics |= dict(temperature=temperature, before_temperature=score_probabilities(softmax(logits), result.truth))
+    return result, imagenet.values
+
+def _seen_by(learn, photos):
+    "The photos that a model was trained on: its folder knows, if it has one"
+    folder = model_folder(learn)
+    if folder and (folder/'photos.csv').exists(): return read_training_photos(folder)
+    return photos.table[photos.table.split != 'test'].reset_index(drop=True)
+
+def _note_test(learn, result, trained, photos):
+    "`result` with what is known of its model; the test is noted in the model's folder, if that can be written"
+    tested, notes = fingerprint_photos(result.answers), data_notes(photos)
+    try: note_test(learn, result.metrics, tested)
+    except FileError as e: notes.append(f'The test could not be noted in model.json: {e.found}.')
+    folder = model_folder(learn)
+    info = read_info(folder) if folder else describe_model(trained, photos)
+    return replace(result, model=info, log=trained.log, best_epoch=trained.best_epoch, notes=notes)
+
+# %% ../../nbs/07_evaluation/06_evaluate.ipynb #2198be3a
+def _examine(learn, result, imagenet, photos):
+    "`examine` with features of all photos that are still there"
+    backbone, answers = feature_extractor(learn, mirror=False), result.answers   # those of the training photos are in the cache
+    there = [o for o in result.seen.path if Path(o).is_file()]
+    kinds = dict(size=slice_by_size(answers.path, backbone.px), source=slice_by_source(answers.path, photos.source))
+    if photos.groups: kinds['group'] = answers.label.map(photos.groups).tolist()
+    return examine(result, imagenet, get_features([*there, *answers.path], backbone), kinds)
+
+def _explain(learn, result, n):
+    "`result` with its worst mistakes explained"
+    wrong = result.top_losses(len(result.answers)).loc[lambda o: ~o.right].head(n)
+    return replace(result, mistakes=explain_mistakes(learn, wrong, result.seen))
+
+# %% ../../nbs/07_evaluation/06_evaluate.ipynb #38c7f3bf
+@patch
+def evaluate(self:Learner,
+    photos:Photos,          # With a test set that the model never saw
+    thorough:bool=True,     # Look for reasons to doubt the result, and explain the mistakes? It takes seconds per thousand photos
+    n_explained:int=12,     # Mistakes to explain, 0 or more
+    check:bool=True,        # Refuse a learner that nothing was done to since it was made?
+    on_test:Callable=noop,  # Called with the result as soon as the test is done
+    watch:Stopwatch=None    # Goes on with the timings of a longer run
+) -> Evaluation:
+    "Test a learner on held-out photos"
+    watch, trained = watch or Stopwatch(), finish_training(self, photos, check)
+    with watch.stage('test'): result, imagenet = _test(self, photos)
+    watch.timings['to_test_result'] = watch.since_start()
+    result = _note_test(self, result, trained, photos)
+    on_test(result)
+    if thorough:
+        with watch.stage('checks'), status('looking for reasons to doubt it'): result = _examine(self, result, imagenet, photos)
+        with watch.stage('explaining'), status('explaining the mistakes'): result = _explain(self, result, n_explained)
+    return replace(result, timings=watch.timings)

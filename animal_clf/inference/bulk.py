@@ -202,8 +202,8 @@ def _check_apart(file, source):
 def _load_predictor(folder, **how):
     "The model in `folder`, to be asked; PyTorch is loaded here, as finding photos and checking options does not need it"
     from animal_clf.inference.predictor import Predictor
-    from animal_clf.training.model_file import load_model
-    return Predictor(load_model(folder), **how)
+    from animal_clf.training.model_file import load_classifier
+    return Predictor(load_classifier(folder), **how)
 
 class _Worker:
     "A model in a process of its own, somewhere"

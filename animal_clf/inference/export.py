@@ -17,18 +17,17 @@ import animal_clf
 from ..core.files import atomic_write
 from ..core.settings import DataError, SettingsError
 from ..vision.engines import to_onnx
-from ..data.block import make_dls
+from ..data import block # gives `Photos` its `dataloaders`
 from ..data.splits import Photos
-from ..training.learner import feature_extractor, last_layer, Learner
-from ..training.model_file import load_model
+from ..training.learner import feature_extractor, last_layer, Learner, PostHoc
+from ..training.model_file import load_classifier
 from .fused import FusedClassifier
 
 # %% ../../nbs/08_inference/05_export.ipynb #c44d0e5a
 def _fold_temperature(learn):
     "Divide the last layer by the temperature, which is 1 from then on"
     with torch.no_grad():
-        for o in last_layer(learn).parameters(): o.div_(learn.temperature)
-    learn.temperature = 1.
+        for o in last_layer(learn).parameters(): o.div_(learn.posthoc.temperature)
 
 def _check_classes(data, classes):
     if list(data.classes) == classes: return
@@ -38,7 +37,7 @@ def _check_classes(data, classes):
 def _put_photos(learn, data, batch_size, num_workers):
     "Give `learn` the training and validation photos of `data`"
     backbone = feature_extractor(learn)
-    dls = make_dls(data, backbone.px, backbone.method, batch_size=batch_size, num_workers=num_workers)
+    dls = data.dataloaders(backbone.px, backbone.method, batch_size=batch_size, num_workers=num_workers)
     dls.add_tfms([Normalize.from_stats(backbone.mean, backbone.std, cuda=dls.device.type == 'cuda')], 'after_batch')
     learn.dls = dls
 
@@ -50,12 +49,12 @@ def to_fastai(
     num_workers:int=None # Processes that decode; default: fastai's, one per core
 ) -> Learner: # Open to training, all of it
     "A model as fastai's own `Learner`"
-    learn = load_model(folder)
+    learn = load_classifier(folder)
     if data is not None:
         _check_classes(data, list(learn.dls.vocab))
         _put_photos(learn, data, batch_size, num_workers)
     _fold_temperature(learn)
-    learn.mirror, learn.known, learn.nearness = False, None, None
+    learn._posthoc = PostHoc()   # fastai's own calls apply none of it
     return learn
 
 # %% ../../nbs/08_inference/05_export.ipynb #c239d155
@@ -67,7 +66,7 @@ def _notes(learn, network, names):
     "What a program must know to use the file: {name: JSON}"
     backbone = feature_extractor(learn)
     notes = dict(classes=list(learn.dls.vocab), inputs=[dict(name=o, px=px, method=method) for o,(px,method) in zip(names, network.inputs)], px=backbone.px, method=backbone.method,
-                 mean=list(backbone.mean), std=list(backbone.std), temperature=learn.temperature, mirror=learn.mirror, limit=learn.known.threshold if learn.known else None, animal_clf=animal_clf.__version__)
+                 mean=list(backbone.mean), std=list(backbone.std), temperature=learn.posthoc.temperature, mirror=learn.posthoc.flip_tta, limit=learn.posthoc.open_set.threshold if learn.posthoc.open_set else None, animal_clf=animal_clf.__version__)
     return {k: json.dumps(v, ensure_ascii=False) for k,v in notes.items()}
 
 def _check_onnx_name(file):
@@ -81,7 +80,7 @@ def _check_length(network):
 
 # %% ../../nbs/08_inference/05_export.ipynb #da4c507f
 def export_onnx(
-    learn:Learner, # Made by `train` or `load_model`
+    learn:Learner, # Made by `train` or `load_classifier`
     file:str|Path  # Where it goes; its name ends in .onnx, and one that is there is replaced
 ) -> Path: # The file
     "Write a model as an ONNX file: photos in, as bytes; probabilities out, and what there is to know about them"

@@ -19,10 +19,10 @@ from ..training.learner import feature_extractor, last_layer, Learner
 class FusedFeatures(nn.Module):
     "The networks behind a model, as one: photos in, as bytes, and features out"
     def __init__(self,
-        learn:Learner # Made by `train` or `load_model`
+        learn:Learner # Made by `train` or `load_classifier`
     ):
         super().__init__()
-        own, self.mirror, self.knows = feature_extractor(learn, mirror=False), learn.mirror, learn.known is not None
+        own, self.mirror, self.knows = feature_extractor(learn, mirror=False), learn.posthoc.flip_tta, learn.posthoc.open_set is not None
         offline = load_imagenet()[0] if self.knows else None
         self.prints = [o.fingerprint() for o in (own, offline) if o]
         self.shares = self.knows and len(set(self.prints)) == 1
@@ -54,12 +54,13 @@ def _to_linear(weight, bias):
 class FusedClassifier(FusedFeatures):
     "Photos in, as bytes; probabilities out, and how well each photo fits one of the classes"
     def __init__(self,
-        learn:Learner # Made by `train` or `load_model`
+        learn:Learner # Made by `train` or `load_classifier`
     ):
         super().__init__(learn)
         last = last_layer(learn)
-        tables = dict(weight=last.weight.detach()/learn.temperature, bias=last.bias.detach()/learn.temperature)
-        if self.knows: tables['profiles'] = torch.tensor(learn.known.profiles).sqrt()
+        bias = torch.zeros(last.out_features) if last.bias is None else last.bias.detach()
+        tables = dict(weight=last.weight.detach()/learn.posthoc.temperature, bias=bias/learn.posthoc.temperature)
+        if self.knows: tables['profiles'] = torch.tensor(learn.posthoc.open_set.profiles).sqrt()
         for name,o in tables.items(): self.register_buffer(name, o.cpu().clone())
         self.outputs = ['probabilities', 'score'][:1 + self.knows]
 

@@ -49,14 +49,14 @@ class EmbeddedPhotos:
     directions:np.ndarray # float32 (M, D), seen from the middle of the classes
 
 def embed_photos(
-    learn:Learner,           # Made by `train` or `load_model`
+    learn:Learner,           # Made by `train` or `load_classifier`
     photos:pd.DataFrame=None # Columns path, label: training photos; those that are gone are left out
 ) -> EmbeddedPhotos:
     "The directions in which training photos lie; from the cache, if they are there"
     photos = pd.DataFrame(dict(path=[], label=[])) if photos is None else photos
     there = photos[np.array([Path(o).is_file() for o in photos.path], bool)]
     embedded = get_features(there.path, feature_extractor(learn, mirror=False))
-    directions = learn.nearness.center_and_normalize(embedded.values) if len(embedded) else embedded.values
+    directions = learn.posthoc.centroids.center_and_normalize(embedded.values) if len(embedded) else embedded.values
     return EmbeddedPhotos(np.array([str(o) for o in embedded.paths], object), np.array(find_labels(embedded.paths, there), object), directions)
 
 # %% ../../nbs/08_inference/04_lookalike.ipynb #d4256fda
@@ -68,12 +68,12 @@ def _find_similar(directions, embedded, k):
 
 # %% ../../nbs/08_inference/04_lookalike.ipynb #17182f6b
 def find_primates(
-    learn:Learner # Made by `train` or `load_model`
+    learn:Learner # Made by `train` or `load_classifier`
 ) -> list: # Class names
     "The classes that are apes or monkeys, by their names or by what ImageNet's head sees in their photos"
     classes, apes = list(learn.dls.vocab), range(365, 385)   # of ImageNet's classes, lemurs included
     named = [o for o in classes if (found := match_classes([o])[o]) and set(found) <= set(apes) or _more_apes & set(o.lower().split())]
-    seen = [] if learn.known is None else [o for o,p in zip(classes, learn.known.profiles) if p[apes].sum() > .5]
+    seen = [] if learn.posthoc.open_set is None else [o for o,p in zip(classes, learn.posthoc.open_set.profiles) if p[apes].sum() > .5]
     return [o for o in classes if o in named or o in seen]
 
 _more_apes = {'bonobo', 'silverback', 'mandrill', 'rhesus', 'tamarin', 'hominid'}   # words that ImageNet's names lack
@@ -85,14 +85,14 @@ def _nearest_classes(learn, values, directions, names, embedded, k):
     "The softmax and the nearest among the classes `names`, for each photo"
     if not names or not len(values): return [dict(softmax=None, nearest=[], similar=[]) for _ in values]
     columns = [list(learn.dls.vocab).index(o) for o in names]
-    softmax, cosines = get_probabilities(learn, values)[:, columns], learn.nearness.cosine_similarity(directions)[:, columns]
+    softmax, cosines = get_probabilities(learn, values)[:, columns], learn.posthoc.centroids.cosine_similarity(directions)[:, columns]
     fitting = np.isin(embedded.labels, names)
     similar = _find_similar(directions, EmbeddedPhotos(embedded.paths[fitting], embedded.labels[fitting], embedded.directions[fitting]), k)
-    return [dict(softmax=_rank(names, p)[0], nearest=_rank(names, *o), similar=alike) for p,*o,alike in zip(softmax, learn.nearness.similarity_softmax(cosines), cosines, similar)]
+    return [dict(softmax=_rank(names, p)[0], nearest=_rank(names, *o), similar=alike) for p,*o,alike in zip(softmax, learn.posthoc.centroids.similarity_softmax(cosines), cosines, similar)]
 
 # %% ../../nbs/08_inference/04_lookalike.ipynb #58e9d2cd
 def compare_features(
-    learn:Learner,           # Made by `train` or `load_model`
+    learn:Learner,           # Made by `train` or `load_classifier`
     values:np.ndarray,       # float32 (N, D) features of photos of anything
     imagenet:np.ndarray,     # float32 (N, 1000) probabilities of ImageNet's head for the same photos
     embedded:EmbeddedPhotos, # From `embed_photos`: training photos to show beside each
@@ -102,9 +102,9 @@ def compare_features(
 ) -> list: # Dicts {known, score, softmax, seen_from, nearest, similar} as from `find_lookalikes`
     "As `find_lookalikes`, for photos that a network has looked at already"
     _check_asked(learn, k)
-    classes, scores, known = list(learn.dls.vocab), known_score(imagenet, learn.known.profiles), learn.known.is_known(imagenet)
+    classes, scores, known = list(learn.dls.vocab), known_score(imagenet, learn.posthoc.open_set.profiles), learn.posthoc.open_set.is_known(imagenet)
     kin, left_out = ~known | same_kind, () if primates else find_primates(learn)
-    directions, seen_from = _point(learn.nearness, values, kin)
+    directions, seen_from = _point(learn.posthoc.centroids, values, kin)
     answers = [dict(known=bool(o), score=float(score), seen_from=start) for o,score,start in zip(known, scores, seen_from)]
     for group,names in ((~kin, classes), (kin, [o for o in classes if o not in left_out])):
         for i,found in zip(np.flatnonzero(group), _nearest_classes(learn, values[group], directions[group], names, embedded, k)): answers[i] |= found
@@ -112,11 +112,11 @@ def compare_features(
 
 def _check_asked(learn, k):
     if k < 1: raise SettingsError(f'k = {k}', '1 or more', 'Change `k`')
-    if learn.known is None: raise ModelFileError('a model that does not know what is none of its classes', 'one made by this version of animal-clf or a later one', 'Train it again')
+    if learn.posthoc.open_set is None: raise ModelFileError('a model that does not know what is none of its classes', 'one made by this version of animal-clf or a later one', 'Train it again')
 
 # %% ../../nbs/08_inference/04_lookalike.ipynb #09e520cc
 def find_lookalikes(
-    learn:Learner,            # Made by `train` or `load_model`
+    learn:Learner,            # Made by `train` or `load_classifier`
     paths:list,               # Photos of anything
     photos:pd.DataFrame=None, # Columns path, label: training photos to show beside each; those that are gone are left out
     k:int=3,                  # So many of them, 1 or more

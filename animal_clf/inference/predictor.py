@@ -75,7 +75,7 @@ def _is_close(probabilities):
 class Predictor:
     "A model behind the fastest engine"
     def __init__(self,
-        learn,                # fastai `Learner`, made by `train` or `load_model`
+        learn,                # fastai `Learner`, made by `train` or `load_classifier`
         engine:str='auto',    # `auto` measures which is the fastest; `torch`, `openvino` or `onnx`
         precision:str='auto', # `auto`, `fp32` or `bf16`
         n_photos:int=None     # How many are to come, if that is known: for a few, the engine that is ready soonest
@@ -95,7 +95,7 @@ class Predictor:
     def _see(self, run, pixels):
         "What the model says by one engine"
         from animal_clf.training.learner import get_probabilities
-        found, known = run(*pixels), self.learn.known
+        found, known = run(*pixels), self.learn.posthoc.open_set
         features = found[0] if known else found
         p = get_probabilities(self.learn, features)
         if not known: return Predictions(p, None, features, None, None)
@@ -155,9 +155,9 @@ class Predictor:
     def fingerprint(self) -> str: # 16 hex digits
         "Changes whenever the answers would, but for rounding"
         from animal_clf.training.learner import last_layer
-        known, last = self.learn.known, last_layer(self.learn)
-        what = (self.classes, self.network.fingerprint(), self.learn.temperature, known and known.threshold, self.precision == 'fp32')
-        tables = [*(o.detach().cpu().numpy() for o in (last.weight, last.bias)), *([known.profiles] if known else [])]
+        known, last = self.learn.posthoc.open_set, last_layer(self.learn)
+        what = (self.classes, self.network.fingerprint(), self.learn.posthoc.temperature, known and known.threshold, self.precision == 'fp32')
+        tables = [*(o.detach().cpu().numpy() for o in last.parameters()), *([known.profiles] if known else [])]
         return sha256(repr(what).encode() + b''.join(o.tobytes() for o in tables)).hexdigest()[:16]
 
 # %% ../../nbs/08_inference/02_predictor.ipynb #5f420d84
@@ -191,7 +191,7 @@ class ZeroShotPredictor:
 
 # %% ../../nbs/08_inference/02_predictor.ipynb #5da14c90
 def predict_photos(
-    learn,          # fastai `Learner`, made by `train` or `load_model`
+    learn,          # fastai `Learner`, made by `train` or `load_classifier`
     paths:list,     # Photo files
     n_top:int=3     # Classes to list in `top`, 1 or more
 ) -> list: # Dicts {path, label, probability, top: [[label, p], …], known, error}, in the order of `paths`

@@ -78,7 +78,7 @@ def _machine(device):
 
 # %% ../../nbs/06_training/09_loop.ipynb #9d85dc1f
 def find_train_px(
-    dls # fastai `DataLoaders` from `make_dls`
+    dls # fastai `DataLoaders` from `Photos.dataloaders`
 ) -> int: # In px
     "Side of the squares that training sees; validation may see larger ones"
     return next(o.size[0] for o in dls.train.after_item.fs if hasattr(o, 'size') and o.split_idx != 1)

@@ -86,14 +86,14 @@ def _imagenet_answers(photos):
 
 # %% ../../nbs/06_training/03_open_set.ipynb #849530bc
 def find_known(
-    learn,            # fastai `Learner`, made by `train` or `load_model`
+    learn,            # fastai `Learner`, made by `train` or `load_classifier`
     paths:list,       # Readable photo files
     engine:str='auto' # As for `get_features`
 ) -> dict: # {path: bool}; nothing for a model that can't tell
     "Does each photo show one of the model's classes at all?"
-    if learn.known is None or not len(paths): return {}
+    if learn.posthoc.open_set is None or not len(paths): return {}
     seen = get_imagenet_probabilities(paths, engine)
-    return dict(zip(seen.paths, learn.known.is_known(seen.values).tolist())) if len(seen) else {}
+    return dict(zip(seen.paths, learn.posthoc.open_set.is_known(seen.values).tolist())) if len(seen) else {}
 
 # %% ../../nbs/06_training/03_open_set.ipynb #02b2e2d6
 @dataclass

@@ -8,25 +8,25 @@ __all__ = ['check_training', 'check_photos_to_train', 'train']
 # %% ../../nbs/06_training/13_train.ipynb #c199d58d
 import json
 from dataclasses import asdict, replace
+from functools import partial
 
 import pandas as pd
 from fastai.metrics import BalancedAccuracy
+from fastcore.basics import noop
 
 from ..core.progress import Stopwatch
-from ..core.settings import DataError, default_arch, SettingsError, TrainingError
-from ..vision.backbone import get_arch
-from ..vision.features import find_labels, get_features
-from ..data.block import make_dls
+from ..core.settings import DataError, default_arch, offline_arch, SettingsError, TrainingError
+from ..vision.backbone import find_weights, get_arch
+from ..data import block # gives `Photos` its `dataloaders`
 from ..data.labels import describe_counts, warn_imbalance, class_weights
 from ..data.splits import check_splits, Photos
 from .callbacks import copy_state, error_share, ranking_key
 from .checkpoint import check_config, load_checkpoint
 from .distributed import single_process, is_main, main_first
-from .head import choose_flip_tta, choose_temperature, fit_head, score_valid
-from .learner import animal_learner, feature_extractor
+from .head import choose_flip_tta, score_valid
+from .learner import assemble_learner, note_training, Trained
 from .loop import check_budget, RunConfig, train_network
-from .model_file import save_model, Trained
-from .open_set import fit_open_set, fit_centroids
+from .model_file import save_model
 from .recipes import get_recipe, Recipe
 
 # %% ../../nbs/06_training/13_train.ipynb #9e1132e7
@@ -46,8 +46,8 @@ def check_photos_to_train(
     data:Photos # Photos with their splits
 ):
     "Raise `DataError` for photos that no training can come of"
-    check_splits(data.photos, data.source)
-    n = len(data.split('train'))
+    check_splits(data.table, data.source)
+    n = len(data.train)
     if len(data.classes) > n: raise DataError(f'{len(data.classes)} classes and {n} training photos in `{data.source}`', 'at least one of each class, better fifty', 'Add photos, or merge classes')
 
 # %% ../../nbs/06_training/13_train.ipynb #86ad836e
@@ -56,38 +56,46 @@ def _config(data, recipe, arch, seed, batch_size):
     what = {f'recipe {k}': v for k,v in asdict(recipe).items() if k != 'name'}
     return json.loads(json.dumps(dict(arch=arch, classes=list(data.classes), recipe=recipe.name, seed=seed, batch_size=batch_size, **what, photos=data.fingerprint())))
 
+def _resumed_arch(arch, offline, run, tell):
+    "The architecture to go on with: a training that was begun with the offline backbone stays with it"
+    file = run.checkpoint() if offline else None
+    if not file or arch == offline_arch or load_checkpoint(file).train_state.config.get('arch') != offline_arch: return arch
+    tell(f'this training was begun with the offline backbone {offline_arch}, and goes on with it')
+    return offline_arch
+
+def _choose_weights(arch, recipe, offline, run, make_config):
+    "(architecture, its pretrained weights or None, what a checkpoint must be the same in)"
+    tell = print if run.tell is noop else partial(run.tell, 'weights')
+    def check(arch):
+        config = make_config(arch)
+        if file := run.checkpoint(): check_config(load_checkpoint(file).train_state, config, file)
+        return config
+    arch = _resumed_arch(arch, offline, run, tell)
+    config = check(arch)   # before anything is fetched
+    if not recipe.pretrained: return arch, None, config
+    found, tensors = find_weights(arch, offline, tell)
+    return found, tensors, config if found == arch else check(found)
+
 def _what_is_run(recipe, epochs, budget):
     "`auto` trains the whole network only where somebody has said for how long"
     recipe = get_recipe(recipe, epochs=epochs)
     return replace(recipe, epochs=0) if recipe.name == 'auto' and not epochs and not budget else recipe
 
-def _create(data, recipe, arch, seed, batch_size, run):
+def _create(data, recipe, arch, tensors, seed, batch_size, run):
     "The learner of a recipe, untrained"
-    dls = make_dls(data, get_arch(arch).px, augment=recipe.augment, batch_size=batch_size, seed=seed, num_workers=run.num_workers, balance=recipe.balance)
-    learn = animal_learner(dls, arch, recipe.pretrained, recipe.head, seed, class_weights(data) if recipe.balance == 'loss' else None)
+    dls = data.dataloaders(get_arch(arch).px, augment=recipe.augment, batch_size=batch_size, seed=seed, num_workers=run.num_workers, balance=recipe.balance)
+    learn = assemble_learner(dls, arch, tensors, recipe.head, seed, class_weights(data) if recipe.balance == 'loss' else None)
     if recipe.balance != 'none': learn.metrics += BalancedAccuracy()
     return learn
 
 # %% ../../nbs/06_training/13_train.ipynb #81913f2a
-def _finish(learn, data, recipe):
-    "What is fitted once the network stands: how sure it is, what it knows, and where its classes lie"
-    train, valid, classes = data.split('train'), data.split('valid'), list(learn.dls.vocab)
-    choose_temperature(learn, data)
-    learn.known = fit_open_set(train, valid, classes, recipe.keep_known)
-    learn.nearness = fit_centroids(*_features_and_labels(train, feature_extractor(learn, mirror=False)), *_features_and_labels(valid, feature_extractor(learn)), classes)   # mirror images of training photos have not been looked at
-
-def _features_and_labels(photos, backbone):
-    "Features of the readable ones of `photos`, and their labels"
-    features = get_features(photos.path, backbone)
-    return features.values, find_labels(features.paths, photos)
-
 def _fit_head(learn, data, recipe, seed, run):
     "Fit the head and choose whether to look at mirror images; the log, and how good it is"
     with main_first(), single_process():   # of several processes the main one computes the features, the others find them in the cache
-        log = fit_head(learn, data, recipe.head_epochs, recipe.balance, seed)
+        log = learn.fit_head(data, recipe.head_epochs, recipe.balance, seed)
         found = choose_flip_tta(learn, data, recipe.balance)
-        _finish(learn, data, recipe)
-    run.tell('head', f"validation accuracy {1-found['error_rate']:.1%}" + (', each photo seen with its mirror image' if learn.mirror else ''))
+        learn.calibrate(data, recipe.keep_known)
+    run.tell('head', f"validation accuracy {1-found['error_rate']:.1%}" + (', each photo seen with its mirror image' if learn.posthoc.flip_tta else ''))
     return log, found
 
 # %% ../../nbs/06_training/13_train.ipynb #7e8b0637
@@ -100,7 +108,7 @@ def _keep_best(learn, data, recipe, head):
     "Compare head, whole network and halfway, and keep the best: what was compared"
     tuned = copy_state(learn.model)
     states = {'whole network': tuned, 'halfway': _average_weights(head['state'], tuned)}
-    learn.mirror, rows = False, [dict(candidate='head', **head['found'])]
+    learn.posthoc.flip_tta, rows = False, [dict(candidate='head', **head['found'])]
     with main_first(), single_process():
         for name,state in states.items():
             learn.model.load_state_dict(state)
@@ -108,7 +116,7 @@ def _keep_best(learn, data, recipe, head):
         no_worse = [o for o in rows if error_share(o) <= error_share(rows[0])]
         best = min(no_worse, key=ranking_key)
         learn.model.load_state_dict(head['state'] if best is rows[0] else states[best['candidate']])
-        if best is rows[0]: learn.mirror = head['mirror']
+        if best is rows[0]: learn.posthoc.flip_tta = head['mirror']
         else: best.update(choose_flip_tta(learn, data, recipe.balance))
     return [dict(o, kept=o is best) for o in rows]
 
@@ -128,15 +136,15 @@ def train(
     seed:int=42,              # Start of every random choice
     batch_size:int=32,        # Photos per training step, 1 or more
     budget:float=None,        # Seconds for all of the training, above 0; default: no limit
-    run:RunConfig=RunConfig() # Where the checkpoint goes, in which precision, who is told
+    run:RunConfig=RunConfig(),# Where the checkpoint goes, in which precision, who is told
+    offline:bool=False        # Go on with the offline backbone where the weights of `arch` can't be had, and say so?
 ) -> Trained:
     "Train a classifier on `data` by one of the `recipes`"
     check_training(recipe, arch, epochs, budget)
     check_photos_to_train(data)
     watch, recipe = Stopwatch(), _what_is_run(recipe, epochs, budget)
-    config = _config(data, recipe, arch, seed, batch_size)
-    if file := run.checkpoint(): check_config(load_checkpoint(file).train_state, config, file)
-    learn = _create(data, recipe, arch, seed, batch_size, run)
+    arch, tensors, config = _choose_weights(arch, recipe, offline, run, lambda arch: _config(data, recipe, arch, seed, batch_size))
+    learn = _create(data, recipe, arch, tensors, seed, batch_size, run)
     run.tell('classes', describe_counts(data))
     if warning := warn_imbalance(data): run.tell('note', warning)
     trained = Trained(learn, recipe.name, arch, seed, pd.DataFrame(), recipe.head)
@@ -144,15 +152,15 @@ def train(
         if recipe.fit_head:
             log, found = _fit_head(learn, data, recipe, seed, run)
             trained = replace(trained, log=pd.DataFrame(log), valid=found, best_epoch=0)
-    if not recipe.epochs: return trained
-    return _train_all(trained, data, recipe, config, run, budget and max(1., budget - watch.timings['head']))
+    if not recipe.epochs: return note_training(trained)
+    return note_training(_train_all(trained, data, recipe, config, run, budget and max(1., budget - watch.timings['head'])))
 
 # %% ../../nbs/06_training/13_train.ipynb #38a4014c
 def _train_all(trained, data, recipe, config, run, budget):
     "Train the whole network from where `trained` stands, and keep what is best on the validation set"
     learn, head = trained.learn, None
     if recipe.fit_head:
-        head = dict(found=trained.valid, mirror=learn.mirror, state=copy_state(learn.model))
+        head = dict(found=trained.valid, mirror=learn.posthoc.flip_tta, state=copy_state(learn.model))
         if run.folder and is_main() and not run.checkpoint(): save_model(replace(trained, recipe='head'), data, run.folder)   # something good is there, whatever happens now
     try: train_state = train_network(learn, recipe, config, trained.seed, run, budget)
     except TrainingError as e:
@@ -163,10 +171,10 @@ def _train_all(trained, data, recipe, config, run, budget):
     trained = replace(trained, log=pd.DataFrame(train_state.rows), best_epoch=train_state.kept)
     if head is None:
         with main_first(), single_process():
-            _finish(learn, data, recipe)
+            learn.calibrate(data, recipe.keep_known)
             return replace(trained, valid=score_valid(learn, data, balance=recipe.balance))
     choices = _keep_best(learn, data, recipe, head)
     _tell_choice(choices, run)
-    with main_first(), single_process(): _finish(learn, data, recipe)
+    with main_first(), single_process(): learn.calibrate(data, recipe.keep_known)
     won = next(o for o in choices if o['kept'])
     return replace(trained, valid=won, best_epoch=0 if won is choices[0] else trained.best_epoch, choices=choices)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['everyday_animals', 'n_animals', 'no_animal', 'imagenet_names', 'match_classes', 'Probabilities', 'load_imagenet',
-           'get_imagenet_probabilities', 'compute_animal_odds', 'zero_shot', 'zero_shot_animals']
+           'get_imagenet_probabilities', 'compute_animal_odds', 'sum_by_name', 'zero_shot', 'zero_shot_animals']
 
 # %% ../../nbs/02_vision/05_imagenet.ipynb #bae14489
 import difflib, re
@@ -169,16 +169,24 @@ def _nothing_matches(classes):
                      f'Did you mean {", ".join(meant)}?' if meant else 'Train a classifier on photos of them')
 
 # %% ../../nbs/02_vision/05_imagenet.ipynb #22cdd20d
+def sum_by_name(
+    values:np.ndarray, # float (N, 1000) from `get_imagenet_probabilities`
+    classes:list       # Names of the K classes; at least one must mean something
+) -> np.ndarray: # float (N, K), rows sum to 1; 0 where a class means nothing
+    "Probability of each of `classes` by its name alone, from what ImageNet's head says"
+    matched = match_classes(classes)
+    if not any(matched.values()): raise _nothing_matches(classes)
+    found = _add_up(values, [matched[o] for o in classes])
+    return found/found.sum(axis=1, keepdims=True)
+
 def zero_shot(
     paths:list,  # Photo files
     classes:list # Names of the K classes; at least one must mean something
 ) -> Probabilities: # float32 (N, K), rows sum to 1; 0 where a class means nothing
-    "Probability of each of `classes` by its name alone"
-    matched = match_classes(classes)
-    if not any(matched.values()): raise _nothing_matches(classes)
+    "Probability of each of `classes` by its name alone, without training"
+    if not any(match_classes(classes).values()): raise _nothing_matches(classes)   # before photos are opened
     answers = get_imagenet_probabilities(paths)
-    values = _add_up(answers.values, [matched[o] for o in classes])
-    return Probabilities(answers.paths, values/values.sum(axis=1, keepdims=True), answers.skipped)
+    return Probabilities(answers.paths, sum_by_name(answers.values, classes), answers.skipped)
 
 # %% ../../nbs/02_vision/05_imagenet.ipynb #955116bc
 no_animal = 'no animal'
