@@ -24,7 +24,8 @@ from .inference.predictor import predict_photos
 
 # %% ../nbs/learner.ipynb #face0003
 # Their names until version 0.1
-Head, Run, create_learner, get_backbone, save_test, load_model = HeadConfig, RunConfig, animal_learner, feature_extractor, record_test, load_classifier
+Head, Run, create_learner, get_backbone = HeadConfig, RunConfig, animal_learner, feature_extractor
+save_test, load_model = record_test, load_classifier
 
 _all_ = ['read_photos', 'train', 'evaluate', 'write_report', 'load_classifier', 'predict_photos',
          'Learner', 'Photos', 'Evaluation', 'Trained', 'Recipe', 'HeadConfig', 'RunConfig', 'ModelInfo',

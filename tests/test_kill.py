@@ -1,5 +1,5 @@
 """What must not hurt: decoders that crash, hang and eat memory; Ctrl-C and kill -9 of a run, in real processes"""
-import hashlib, random, signal, subprocess, sys, time
+import hashlib, math, random, signal, subprocess, sys, time
 from functools import partial
 from pathlib import Path
 import pytest
@@ -89,13 +89,16 @@ collect_photos(['fox', 'wolf', 'seal'], 14, {folder!r}, '', 200, search, Limits(
 
 @pytest.fixture(scope='module')
 def web():
-    "Photos, copies, broken files and errors, all a bit slow"
+    "Photos, copies, broken files and errors, all a bit slow; requests beyond `limit` wait"
     def slow(route):
         def send(handler):
             time.sleep(.02)
+            deadline = time.time() + 40
+            while len(server.seen) > server.limit and time.time() < deadline: time.sleep(.01)
             handler.answer(route, content_type='image/jpeg') if isinstance(route, bytes) else handler.answer('no', route)
         return send
     with serving(PhotoServer()) as server:
+        server.limit = math.inf
         for t,term in enumerate(('fox', 'wolf', 'seal')):
             for i in range(40):
                 photo = photo_bytes(draw_scene(100*t + i - (i % 3 == 2)))
@@ -121,10 +124,12 @@ def finish(server, folder):
 def stop_after(server, run, requests, how):
     "Send signal `how` when `requests` more have come; the error output. The run must not have ended by itself"
     aim, deadline = len(server.seen) + requests, time.time() + 30
+    server.limit = aim    # a busy machine may look too late
     while len(server.seen) < aim and run.poll() is None and time.time() < deadline: time.sleep(.002)
     assert run.poll() is None, 'the run was over before it was stopped: too many requests waited for'
     run.send_signal(how)
-    return run.communicate(timeout=20)[1]
+    told, server.limit = run.communicate(timeout=20)[1], math.inf
+    return told
 
 def whole_files(folder): return {Path(o).stem for o in files_under(folder) if o.split('/')[0] in ('raw', 'set-aside')}
 def stem_of(server, path): return hashlib.sha256((server.url + path).encode()).hexdigest()[:16]

@@ -17,6 +17,7 @@ from PIL import Image
 from ..core.images import image_url, open_photo
 from ..core.settings import PhotoError, SettingsError
 from ..synthetic.animals import draw_animal, animal_classes
+from ..vision.features import find_present
 from ..vision.tsne import choose_sample
 from ..training.learner import Learner
 from ..training.model_file import load_classifier
@@ -47,7 +48,7 @@ def choose_examples(
     most:int=12          # Examples, 1 or more
 ) -> list: # Of `Example`
     "A photo of each class that is still there; drawn ones if none is"
-    there = photos[np.array([Path(o).is_file() for o in photos.path], bool)].groupby('label').path.first()
+    there = find_present(photos).groupby('label').path.first()
     if found := [o for o in [Example(o, Path(there[o])) for o in classes if o in there][:most] if _opens(o)]: return found
     drawn = [o for o in classes if o in animal_classes] or animal_classes[:4]
     return [Example(o, draw_animal(o)) for o in drawn[:most]]

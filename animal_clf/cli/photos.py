@@ -25,7 +25,8 @@ def collect_classes(
     limits = Limits(total_s=args.time_limit, private=args.allow_private, opt_out=not args.ignore_opt_out)
     check_request(list(classes), settings.n_photos, settings.resize_px, args.license)
     if not quiet: print_stage('download', f'{settings.n_photos} photos for each of {len(classes)} classes -> {folder}')
-    rows = collect_photos(list(classes), settings.n_photos, folder, settings.search_suffix, settings.resize_px, limits=limits, license=args.license)
+    wanted = list(classes), settings.n_photos, folder, settings.search_suffix, settings.resize_px
+    rows = collect_photos(*wanted, limits=limits, license=args.license)
     for o in [] if quiet else rows:
         counts = '' if o['status'] == 'already there' else f" of {o['found']} found, {o['failed']} failed, {o['set_aside']} set aside ({o['duplicate']} of them copies)"
         print_stage('download', f"{o['class']}: {o['status']}, {o['kept']} kept{counts}" + (f"; {o['reason']}" if o['reason'] else ''))

@@ -166,7 +166,8 @@ def run_export(
     "`animal-clf export`"
     from animal_clf.inference.export import export_onnx
     from animal_clf.training.model_file import load_classifier
-    print_stage('export', f'{export_onnx(load_classifier(args.model), args.onnx)}: pixels of photos in, probabilities out; its metadata says how')
+    file = export_onnx(load_classifier(args.model), args.onnx)
+    print_stage('export', f'{file}: pixels of photos in, probabilities out; its metadata says how')
 
 # %% ../../nbs/10_cli/05_predict.ipynb #ca348593
 def run_app(

@@ -20,7 +20,8 @@ def _read_data(source, settings, groups=None):
     data = read_photos(source, settings.n_test, seed=settings.seed)
     if groups: data = group_classes(data, groups)
     n = data.table.split.value_counts()
-    print_stage('data', f"{source}: {len(data.table)} photos of {len(data.classes)} classes ({n['train']} train, {n['valid']} validation, {n['test']} test)" +
+    parts = f"{n['train']} train, {n['valid']} validation, {n['test']} test"
+    print_stage('data', f"{source}: {len(data.table)} photos of {len(data.classes)} classes ({parts})" +
                 (' - drawings, not photos: the numbers below say nothing about photos' if data.drawn else ''))
     for o in data.skipped.head(3).itertuples(): print_stage('skipped', o.reason)
     if len(data.skipped) > 3: print_stage('skipped', f'and {len(data.skipped)-3} more; all are in skipped.csv beside the model')
@@ -64,8 +65,9 @@ def _tell_checkpoint(args):
     "Is there a training to go on with?"
     from animal_clf.training.callbacks import checkpoint_name
     file = Path(args.out)/checkpoint_name
-    if args.resume and not file.exists(): print_stage('resume', f'no checkpoint in {args.out}: training starts from the beginning')
-    if file.exists() and not args.resume: print_stage('note', f'{file} of an interrupted training is replaced; --resume would have gone on with it')
+    if args.resume == file.exists(): return
+    if args.resume: print_stage('resume', f'no checkpoint in {args.out}: training starts from the beginning')
+    else: print_stage('note', f'{file} of an interrupted training is replaced; --resume would have gone on with it')
 
 def _train_model(data, settings, args, offline):
     "Train, on the offline backbone if need be and `offline`, and save"
@@ -129,11 +131,13 @@ def run_all(
     name = _name_of_source(args.data) if args.data else 'sample' if args.sample else _name_of(settings.classes)
     args.out = args.out or Path('models')/name
     _check_training(args, settings)
-    with watch.stage('imports'), status('loading PyTorch and fastai'): import animal_clf.evaluation.report   # gives a learner its `evaluate`, too
+    with watch.stage('imports'), status('loading PyTorch and fastai'):
+        import animal_clf.evaluation.report   # gives a learner its `evaluate`, too
     with watch.stage('collecting'): source = _source(args, settings)
     with watch.stage('reading'): data = _read_data(source, settings, args.groups)
     with watch.stage('training'): trained = _train_model(data, settings, args, offline=True)
-    result = trained.learn.evaluate(data, on_test=lambda o: print_stage('test', f"{o}; {watch.timings['to_test_result']:.1f} s after the start"), watch=watch)
+    def tell(result): print_stage('test', f"{result}; {watch.timings['to_test_result']:.1f} s after the start")
+    result = trained.learn.evaluate(data, on_test=tell, watch=watch)
     report_result(args.out, result)
     print_stage('next', f'animal-clf predict {args.out} PHOTO   ({watch.since_start():.1f} s in all)')
 

@@ -175,7 +175,8 @@ class Photos:
 
     def counts(self) -> pd.DataFrame: # A row per class, a column per split
         "Photos per class and split"
-        return pd.crosstab(self.table.label, self.table.split).reindex(index=list(self.classes), columns=['train', 'valid', 'test'], fill_value=0)
+        found = pd.crosstab(self.table.label, self.table.split)
+        return found.reindex(index=list(self.classes), columns=['train', 'valid', 'test'], fill_value=0)
 
     @property
     def drawn(self) -> bool: # Does the note `DRAWN.txt` say so?

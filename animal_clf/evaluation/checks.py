@@ -30,10 +30,15 @@ def _warn_leaks(result):
         told = ', '.join(names[:20]) + (f' and {len(names)-20} more' if len(names) > 20 else '')
         left = f'On the other {len(clean)} it is {_percent(clean.right.mean())}.' if len(clean) else 'No other photo is left.'
         yield f"{len(names)} of {len(result.answers)} test photos show what was also trained on, so the accuracy is too high: {told}. {left}"
-    if result.n_looked_at is not None and result.n_looked_at < len(result.seen): yield f'{len(result.seen) - result.n_looked_at} of {len(result.seen)} training photos are no longer where they were: copies of them among the test photos would only be found if their bytes are the same.'
+    gone = 0 if result.n_looked_at is None else len(result.seen) - result.n_looked_at
+    if gone:
+        yield (f'{gone} of {len(result.seen)} training photos are no longer where they were: '
+               'copies of them among the test photos would only be found if their bytes are the same.')
 
 def _warn_choosing(result):
-    if result.n_tests > 1: yield f'{result.n_tests} models, one after another, were tested on these very photos. Whoever chose among them by that has no test any more: the accuracy flatters. New photos would tell.'
+    if result.n_tests > 1:
+        yield (f'{result.n_tests} models, one after another, were tested on these very photos. '
+               'Whoever chose among them by that has no test any more: the accuracy flatters. New photos would tell.')
 
 def _warn_baselines(result):
     m = result.metrics
@@ -155,7 +160,8 @@ def _validated(result):
     return _done_if(n, f'{n} validation photos' + (f', {_percent(valid)} right' if valid is not None else ''))
 
 def _learning_curve(result):
-    if result.log is None or 'train_loss' not in result.log or len(result.log) < 2: return _cannot, 'one epoch is no curve' if result.log is not None and 'train_loss' in result.log else 'one fit, no epochs'
+    if result.log is None or 'train_loss' not in result.log: return _cannot, 'one fit, no epochs'
+    if len(result.log) < 2: return _cannot, 'one epoch is no curve'
     return _done, f'{len(result.log)} epochs'
 
 def _simpler(result):
@@ -181,7 +187,8 @@ def _enough(result):
 def _each_class(result):
     recalls = {c: o['recall'] for c,o in result.metrics['per_class'].items() if o['recall'] is not None}
     worst = min(recalls, key=recalls.get)
-    return _done_if(len(recalls) == len(result.metrics['per_class']), f'lowest recall: {worst}, {_percent(recalls[worst])}; balanced accuracy {_percent(result.metrics["balanced_accuracy"])}')
+    balanced, complete = _percent(result.metrics['balanced_accuracy']), len(recalls) == len(result.metrics['per_class'])
+    return _done_if(complete, f'lowest recall: {worst}, {_percent(recalls[worst])}; balanced accuracy {balanced}')
 
 def _confusions(result):
     pairs = most_confused(result.metrics, 1)
@@ -227,13 +234,14 @@ _checklist = (
     ('Look at every class by itself', 'evaluation.metrics.classification_report', _each_class),
     ('Look at which classes are confused', 'evaluation.plots.plot_confusion_matrix', _confusions),
     ('Look at the mistakes', 'evaluation.plots.plot_top_losses', _mistakes),
-    ('See where the model looked', 'evaluation.explain.plot_gradcam', lambda result: (_done, 'the surest mistakes, in the report')),
+    ('See where the model looked', 'evaluation.explain.plot_gradcam', lambda _: (_done, 'the surest mistakes, in the report')),
     ('Make the probabilities believable', 'training.head.choose_temperature', _believable),
     ('Look at kinds of photos by themselves', 'evaluation.holdout.tabulate_slices', _kinds),
     ('Keep seed, photos and versions, so that it can be repeated', 'training.model_file.save_model', _repeatable),
     ('Know what is none of the classes', 'training.open_set.fit_open_set', _unknowns),
-    ('Compare with another model on the same photos', 'evaluation.compare.compare_answers', lambda result: (_open, 'animal-clf report MODEL OTHER')),
-    ('Test on photos from elsewhere than the training photos', 'evaluation.evaluate.evaluate', lambda result: (_cannot, 'that takes photos by other people')),
+    ('Compare with another model on the same photos', 'evaluation.compare.compare_answers', lambda _: (_open, 'animal-clf report MODEL OTHER')),
+    ('Test on photos from elsewhere than the training photos', 'evaluation.evaluate.evaluate',
+     lambda _: (_cannot, 'that takes photos by other people')),
 )
 
 # %% ../../nbs/07_evaluation/08_checks.ipynb #5c63310d

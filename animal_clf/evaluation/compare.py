@@ -82,7 +82,7 @@ class Comparison:
         verdict = f'{better} is better, and chance hardly explains it' if self.p < .05 else 'that may well be chance'
         return f'{self.names[1]} {b:.1%}, {self.names[0]} {a:.1%} on the same {self.n} photos: {100*self.difference:+.1f} points, 95% interval {100*low:+.1f} to {100*high:+.1f}; McNemar p = {self.p:.2g}: {verdict}'
 
-    def __repr__(self): return str(self)
+    __repr__ = __str__
 
     def to_dict(self) -> dict:
         "As JSON holds it"
@@ -189,7 +189,7 @@ def compare_reports(
     b:Report  # Of another
 ) -> Comparison:
     "Compare two models on the photos that both were tested on"
-    return compare_answers(a.answers, b.answers, tuple(tabulate_reports(a, b).columns))
+    return compare_models(a, b, tuple(tabulate_reports(a, b).columns))
 
 # %% ../../nbs/07_evaluation/04_compare.ipynb #4c3990e5
 def _examples(rows, most=24):

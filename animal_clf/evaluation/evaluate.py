@@ -15,11 +15,11 @@ from fastcore.basics import noop, patch
 
 from ..core.progress import status, Stopwatch
 from ..core.settings import DataError, FileError, SettingsError
-from ..vision.features import Features, get_features
+from ..vision.features import Features, find_present, get_features
 from ..vision.imagenet import get_imagenet_probabilities, match_classes, sum_by_name
 from ..data.labels import sum_groups
 from ..data.splits import Photos
-from ..training.calibration import softmax
+from ..training.calibration import small_margin, softmax
 from ..training.head import check_classes
 from ..training.learner import feature_extractor, get_logits, Learner
 from ..training.model_file import count_tests, describe_model, finish_training, model_folder, note_test
@@ -93,7 +93,7 @@ class Evaluation:
         by_group = f"; by group {m['groups']['accuracy']:.1%} ({m['groups']['n_correct']}/{m['n_test']})" if 'groups' in m else ''
         return f"test accuracy {m['accuracy']:.1%} ({m['n_correct']}/{m['n_test']}), 95% interval {low:.1%} to {high:.1%}{by_group}"
 
-    def __repr__(self): return str(self)
+    __repr__ = __str__
 
 # %% ../../nbs/07_evaluation/06_evaluate.ipynb #18405454
 def _group_metrics(probabilities, labels, classes, groups):
@@ -117,9 +117,7 @@ def _check_answers(probabilities, test, classes):
     shape = len(test), len(classes)
     if np.shape(probabilities) != shape:
         raise DataError(f'probabilities of shape {np.shape(probabilities)}', f'{shape}, photos by classes', 'Pass those of these photos')
-    strange = sorted(set(test.label) - set(classes))
-    if strange:
-        raise DataError(f"test photos of '{strange[0]}'", f'only {", ".join(list(classes)[:20])}', 'Leave them out, or correct the label')
+    check_classes(test, classes, 'test photos')
     if not np.allclose(np.sum(probabilities, 1), 1, atol=1e-3):
         raise DataError('rows of probabilities that do not sum to 1', 'rows that do', 'Take the softmax of logits')
 
@@ -172,24 +170,35 @@ def examine(
     "Look for reasons to doubt a result: leaks, answers that need no training, kinds of photos it does worse on"
     answers, metrics = result.answers, dict(result.metrics)
     if imagenet is not None:
-        metrics['baselines'] = dict(biggest_class=_biggest_class(answers, result.seen), imagenet=_by_name(answers, metrics['classes'], imagenet))
+        by_name = _by_name(answers, metrics['classes'], imagenet)
+        metrics['baselines'] = dict(biggest_class=_biggest_class(answers, result.seen), imagenet=by_name)
     leaks, n_looked_at = find_leaks(answers, result.seen, features)
-    if features is None: n_looked_at = None
     slices = tabulate_slices(answers.right, kinds or {})
     return replace(result, metrics=metrics, leaks=leaks, n_looked_at=n_looked_at, slices=slices, features=features)
 
 # %% ../../nbs/07_evaluation/06_evaluate.ipynb #2f322925
+def _get_logits(learn, paths):
+    "The readable photos, and their logits: in fp32, where the two best classes are close"
+    backbone = feature_extractor(learn)
+    features = get_features(paths, backbone)
+    if not len(features): return [], np.zeros((0, 2))
+    logits = get_logits(learn, features.values)
+    close = np.flatnonzero(small_margin(softmax(logits, learn.posthoc.temperature)))
+    again = get_features([features.paths[i] for i in close], backbone, precision='fp32')
+    if len(close): logits[close] = get_logits(learn, again.values)
+    return features.paths, logits
+
 def _test(learn, photos):
     "The result on the test photos, and what ImageNet's head says about them"
     classes, test, open_set = list(learn.dls.vocab), photos.test, learn.posthoc.open_set
-    if not len(test): raise DataError(f'no test photos in `{photos.source}`', '1 or more', 'Read them with `read_photos`, which holds some out')
-    check_classes(learn, test, 'test photos')
-    features = get_features(test.path, feature_extractor(learn))
-    imagenet = get_imagenet_probabilities(features.paths)
+    if not len(test): raise DataError(f'no test photos in `{photos.source}`', '1 or more', '`read_photos` holds some out')
+    check_classes(test, classes, 'test photos')   # before photos are opened
+    paths, logits = _get_logits(learn, test.path)
+    imagenet = get_imagenet_probabilities(paths)
     readable = set(imagenet.paths)
     test = test[test.path.map(Path).isin(readable)].reset_index(drop=True)
     if not len(test): raise DataError(f'none of {len(photos.test)} test photos can be read', '1 or more', 'Check the folder')
-    logits = get_logits(learn, features.values[[o in readable for o in features.paths]])
+    logits = logits[[o in readable for o in paths]]
     temperature, seen = learn.posthoc.temperature, _seen_by(learn, photos)
     result = evaluate(softmax(logits, temperature), test, classes, seen, photos.groups, imagenet.values, open_set)
     result.metrics |= dict(temperature=temperature, before_temperature=score_probabilities(softmax(logits), result.truth))
@@ -203,18 +212,18 @@ def _seen_by(learn, photos):
 
 def _note_test(learn, result, trained, photos):
     "`result` with what is known of its model; the test is noted in the model's folder, if that can be written"
-    tested, notes = fingerprint_photos(result.answers), data_notes(photos)
-    try: note_test(learn, result.metrics, tested)
-    except FileError as e: notes.append(f'The test could not be noted in model.json: {e.found}.')
-    folder = model_folder(learn)
-    info = read_info(folder) if folder else describe_model(trained, photos)
-    return replace(result, model=info, log=trained.log, best_epoch=trained.best_epoch, notes=notes)
+    notes = data_notes(photos)
+    try: info = note_test(learn, result.metrics, fingerprint_photos(result.answers))
+    except FileError as e:
+        info = read_info(model_folder(learn))
+        notes.append(f'The test could not be noted in model.json: {e.found}.')
+    return replace(result, model=info or describe_model(trained, photos), log=trained.log, best_epoch=trained.best_epoch, notes=notes)
 
 # %% ../../nbs/07_evaluation/06_evaluate.ipynb #2198be3a
 def _examine(learn, result, imagenet, photos):
     "`examine` with features of all photos that are still there"
     backbone, answers = feature_extractor(learn, mirror=False), result.answers   # those of the training photos are in the cache
-    there = [o for o in result.seen.path if Path(o).is_file()]
+    there = find_present(result.seen).path
     kinds = dict(size=slice_by_size(answers.path, backbone.px), source=slice_by_source(answers.path, photos.source))
     if photos.groups: kinds['group'] = answers.label.map(photos.groups).tolist()
     return examine(result, imagenet, get_features([*there, *answers.path], backbone), kinds)

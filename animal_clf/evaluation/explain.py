@@ -19,7 +19,7 @@ from PIL import Image
 from ..core.images import image_url, open_photo, photo_grid, show_photo, show_reason, thumbnail_url
 from ..core.settings import PhotoError, SettingsError
 from ..vision.engines import fit_pixels
-from ..vision.features import get_features, nearest_neighbors, plot_similar
+from ..vision.features import find_present, get_features, nearest_neighbors, plot_similar
 from ..data.splits import Photos
 from ..training.learner import feature_extractor, get_probabilities, last_layer, Learner
 
@@ -157,7 +157,7 @@ def plot_similar(self:Learner,
     k:int=4             # Photos for each, 1 or more
 ):  # matplotlib `Figure`
     "A row for each photo: itself, then the training photos that are most alike to the network"
-    there = photos.learnable[[Path(o).is_file() for o in photos.learnable.path]]
+    there = find_present(photos.learnable)
     return plot_similar(find_similar(self, list(paths), there, min(k, len(there))), captions, len(paths))
 
 # %% ../../nbs/07_evaluation/05_explain.ipynb #1ebfd06f
@@ -176,7 +176,7 @@ def explain_mistakes(
     k:int=4            # Training photos to each, 1 or more
 ) -> list: # Of `ExplainedMistake`, in the order of `rows`
     "Misclassified photos, where the network looked, and what they resemble"
-    there, similar = seen[[Path(o).is_file() for o in seen.path]], {}
+    there, similar = find_present(seen), {}
     if len(rows) and len(there):
         for o in find_similar(learn, list(rows.path), there, min(k, len(there))).itertuples():
             similar.setdefault(str(o.query), []).append((thumbnail_url(o.path, 110), o.label, o.similarity))

@@ -73,14 +73,14 @@ def find_leaks(
     test:pd.DataFrame,     # Columns path, sha256
     seen:pd.DataFrame,     # Columns path, sha256
     features:Features=None # Of test and trained photos: they find the pairs to compare; none: only the same bytes are looked for
-) -> tuple: # List of dicts {test, trained_on, how}; how many of the trained photos could be looked at
+) -> tuple: # List of dicts {test, trained_on, how}; how many of the trained photos could be looked at, None without `features`
     "Test photos that show a picture which was trained on"
     path_of = dict(zip(seen.sha256, seen.path))
     leaks = {o.path: (path_of[o.sha256], 'same bytes') for o in test.itertuples() if o.sha256 in path_of}
     row_of = {} if features is None else {Path(o): i for i,o in enumerate(features.paths)}
     there = [o for o in seen.path if Path(o) in row_of]
     if there: leaks = _same_pictures([o for o in test.path if Path(o) in row_of], there, features.values, row_of) | leaks
-    return [dict(test=str(k), trained_on=str(o), how=how) for k,(o,how) in leaks.items()], len(there)
+    return [dict(test=str(k), trained_on=str(o), how=how) for k,(o,how) in leaks.items()], None if features is None else len(there)
 
 def _same_pictures(test, seen, values, row_of):
     "{test photo: (training photo, 'same picture')}"

@@ -36,7 +36,8 @@ def draw_pictures(
 ) -> dict: # {file name: PNG bytes}
     "The report's plots"
     m, log = result.metrics, result.log
-    pictures = {'confusion.png': figure_png(plot_confusion_matrix, m), 'confusion_shares.png': figure_png(plot_confusion_matrix, m, normalize=True),
+    pictures = {'confusion.png': figure_png(plot_confusion_matrix, m),
+                'confusion_shares.png': figure_png(plot_confusion_matrix, m, normalize=True),
                 'reliability.png': figure_png(result.plot_calibration), 'curves.png': figure_png(result.plot_roc, dpi=90)}
     if 'groups' in m: pictures['groups.png'] = figure_png(plot_confusion_matrix, m['groups'])
     if log is not None and {'train_loss', 'error_rate'} <= set(log) and len(log) > 1:
@@ -102,14 +103,18 @@ def _mistake(mistake):
                *([photo_figure(mistake.heat, f'the same photo, bright where the network found its answer {row.answer}', f'where it saw {row.answer}')] if mistake.heat else []),
                *[photo_figure(url, f'a training photo of {label}', f'nearest in training: {label} ({similarity:.2f})') for url,label,similarity in mistake.similar], cls='card')
 
+def _grid(rows, what):
+    "Photos beside one another, with their answers"
+    return Div(*[photo_figure(thumbnail_url(o.path), f'{what} {o.label}', describe_answer(o)) for o in rows.itertuples()], cls='grid')
+
 def _mistakes_part(result, most=36):
     explained = result.mistakes
     n, shown = result.metrics['n_test'] - result.metrics['n_correct'], {str(o.row.path) for o in explained}
-    if not n: return [P(f"None of {result.metrics['n_test']}. These were the hardest photos:"), Div(*[photo_figure(thumbnail_url(o.path), f'a photo of {o.label}', describe_answer(o)) for o in result.top_losses(6).itertuples()], cls='grid')]
-    others = [o for o in result.top_losses(len(result.answers)).itertuples() if not o.right and str(o.path) not in shown][:most]
+    if not n: return [P(f"None of {result.metrics['n_test']}. These were the hardest photos:"), _grid(result.top_losses(6), 'a photo of')]
+    others = result.top_losses(len(result.answers)).loc[lambda o: ~o.right & ~o.path.astype(str).isin(shown)].head(most)
     told = f'{n} of {result.metrics["n_test"]} test photos, the highest loss first' + (f'; {n - len(shown) - len(others)} more are in answers.csv' if n > len(shown) + len(others) else '')
     how = '. Brighter: what the network went by (Grad-CAM). Beside it the training photos that are nearest by its features, with their cosine similarity.' if explained else '.'
-    return [P(told + how, cls='muted'), *map(_mistake, explained), Div(*[photo_figure(thumbnail_url(o.path), f'a photo labelled {o.label}', describe_answer(o)) for o in others], cls='grid')]
+    return [P(told + how, cls='muted'), *map(_mistake, explained), _grid(others, 'a photo labelled')]
 
 # %% ../../nbs/07_evaluation/09_report.ipynb #e04ace30
 def _slices_part(slices):
@@ -149,17 +154,23 @@ def _sections(result, pictures):
 
 def _sentence(m):
     low, high = m['accuracy_ci95']
-    return f"Right on {m['n_correct']} of {m['n_test']} photos it never saw: {m['accuracy']:.1%}, and with 95% confidence between {low:.1%} and {high:.1%}."
+    return (f"Right on {m['n_correct']} of {m['n_test']} photos it never saw: {m['accuracy']:.1%}, "
+            f"and with 95% confidence between {low:.1%} and {high:.1%}.")
 
 def _page(result, pictures):
     "The whole report as HTML"
     m, info, data = result.metrics, result.model, result.model.data
-    how = f"{info.arch}, recipe {info.recipe}, {data.get('train', 0)} training and {data.get('valid', 0)} validation photos of {len(m['classes'])} classes from {data.get('source')}; {'no seed noted' if info.seed is None else f'seed {info.seed}'}."
+    photos = f"{data.get('train', 0)} training and {data.get('valid', 0)} validation photos of {len(m['classes'])} classes from {data.get('source')}"
+    seed = 'no seed noted' if info.seed is None else f'seed {info.seed}'
+    how = f'{info.arch}, recipe {info.recipe}, {photos}; {seed}.'
     sections = _sections(result, pictures)
     lost = f" Unknown: the {m['unknown']['n']} taken for none of the classes; {m['unknown']['n_right']} of these would be right all the same, and count above." if 'unknown' in m else ''
     reading = P('Rows are what a photo is, columns what the model said; the darker, the larger the share of the row.' + lost, cls='muted')
-    first = Div(Div(*[P(o, cls='warn', role='note') for o in _doubts(result)], P(how, cls='muted')), Div(plot_figure(pictures['confusion.png'], 'Confusion matrix: rows are labels, columns are answers'), reading), cls='first')
-    return make_page(f"{m['accuracy']:.1%} · animal-clf report", H1(_sentence(m)), first, *[o for name,parts in sections.items() for o in (H2(name, id=slug(name)), *parts)], sections=list(sections))
+    doubts = [P(o, cls='warn', role='note') for o in _doubts(result)]
+    matrix = plot_figure(pictures['confusion.png'], 'Confusion matrix: rows are labels, columns are answers')
+    first = Div(Div(*doubts, P(how, cls='muted')), Div(matrix, reading), cls='first')
+    rest = [o for name,parts in sections.items() for o in (H2(name, id=slug(name)), *parts)]
+    return make_page(f"{m['accuracy']:.1%} · animal-clf report", H1(_sentence(m)), first, *rest, sections=list(sections))
 
 # %% ../../nbs/07_evaluation/09_report.ipynb #310d2daa
 def _doubts(result): return [*result.notes, *result.warnings()]
@@ -167,7 +178,8 @@ def _doubts(result): return [*result.notes, *result.warnings()]
 def _json(result):
     "What `report.json` holds"
     info = result.model
-    return dict(result.metrics, leaks=result.leaks, warnings=_doubts(result), confused_pairs=most_confused(result.metrics, 20).to_dict('records'), slices=result.slices.to_dict('records'),
+    return dict(result.metrics, leaks=result.leaks, warnings=_doubts(result),
+                confused_pairs=result.most_confused(20).to_dict('records'), slices=result.slices.to_dict('records'),
                 checklist=result.checklist().to_dict('records'), models_tested_on_these_photos=result.n_tests, timings=result.timings,
                 model=dict(sha256=info.sha256, arch=info.arch, recipe=info.recipe, seed=info.seed, data=info.data, versions=info.versions, valid_accuracy=info.valid_accuracy))
 
@@ -175,9 +187,10 @@ def _check_model(folder, result):
     "Raise an error unless the model in `folder` is the one that was tested"
     info = read_info(folder)
     if result.model is None:
-        raise SettingsError('answers of a model that is not known', 'a result of `learn.evaluate`', 'Use its own methods, such as `result.plot_roc()`')
+        raise SettingsError('answers of a model that is not known', 'a result of `learn.evaluate`', 'Use its methods, such as `plot_roc()`')
     if (info.sha256, info.classes) != (result.model.sha256, result.model.classes):
-        raise ModelFileError(f'another model in `{folder}` than the one that was tested', 'that one', 'Save it there: `learn.save_classifier(folder, photos)`')
+        raise ModelFileError(f'another model in `{folder}` than the one that was tested', 'that one',
+                             'Save it there: `learn.save_classifier(folder, photos)`')
 
 # %% ../../nbs/07_evaluation/09_report.ipynb #7a718829
 def write_report(
@@ -193,8 +206,9 @@ def write_report(
     for name,png in pictures.items():
         with atomic_write(report/name) as o: o.write_bytes(png)
     with atomic_write(report/'answers.csv') as o: result.answers.to_csv(o, index=False, errors='surrogateescape')
-    with atomic_write(report/'report.json') as o: o.write_text(json.dumps(_json(result), indent=1, ensure_ascii=False, allow_nan=False), encoding='utf8', errors='backslashreplace')
-    with atomic_write(report/'report.html') as o: o.write_text(_page(result, pictures), encoding='utf8', errors='backslashreplace')
+    values = json.dumps(_json(result), indent=1, ensure_ascii=False, allow_nan=False)
+    for name,text in {'report.json': values, 'report.html': _page(result, pictures)}.items():
+        with atomic_write(report/name) as o: o.write_text(text, encoding='utf8', errors='backslashreplace')
     return report/'report.html'
 
 # %% ../../nbs/07_evaluation/09_report.ipynb #31eed9f9

@@ -54,7 +54,7 @@ def to_fastai(
         _check_classes(data, list(learn.dls.vocab))
         _put_photos(learn, data, batch_size, num_workers)
     _fold_temperature(learn)
-    learn._posthoc = PostHoc()   # fastai's own calls apply none of it
+    learn.posthoc = PostHoc()   # fastai's own calls apply none of it
     return learn
 
 # %% ../../nbs/08_inference/05_export.ipynb #c239d155
@@ -64,9 +64,10 @@ Outputs: probabilities of the classes, and score, if there is one: below limit a
 
 def _notes(learn, network, names):
     "What a program must know to use the file: {name: JSON}"
-    backbone = feature_extractor(learn)
+    backbone, fitted = feature_extractor(learn), learn.posthoc
     notes = dict(classes=list(learn.dls.vocab), inputs=[dict(name=o, px=px, method=method) for o,(px,method) in zip(names, network.inputs)], px=backbone.px, method=backbone.method,
-                 mean=list(backbone.mean), std=list(backbone.std), temperature=learn.posthoc.temperature, mirror=learn.posthoc.flip_tta, limit=learn.posthoc.open_set.threshold if learn.posthoc.open_set else None, animal_clf=animal_clf.__version__)
+                 mean=list(backbone.mean), std=list(backbone.std), temperature=fitted.temperature, mirror=fitted.flip_tta,
+                 limit=fitted.open_set.threshold if fitted.open_set else None, animal_clf=animal_clf.__version__)
     return {k: json.dumps(v, ensure_ascii=False) for k,v in notes.items()}
 
 def _check_onnx_name(file):

@@ -14,7 +14,7 @@ import numpy as np, pandas as pd
 
 from ..core.settings import DataError, ModelFileError, SettingsError
 from ..vision.engines import choose_engine
-from ..vision.features import find_labels, nearest_neighbors, get_features, plot_similar
+from ..vision.features import find_labels, find_present, get_features, nearest_neighbors, plot_similar
 from ..vision.imagenet import get_imagenet_probabilities, match_classes
 from ..training.learner import feature_extractor, get_probabilities, Learner
 from ..training.open_set import known_score
@@ -54,7 +54,7 @@ def embed_photos(
 ) -> EmbeddedPhotos:
     "The directions in which training photos lie; from the cache, if they are there"
     photos = pd.DataFrame(dict(path=[], label=[])) if photos is None else photos
-    there = photos[np.array([Path(o).is_file() for o in photos.path], bool)]
+    there = find_present(photos)
     embedded = get_features(there.path, feature_extractor(learn, mirror=False))
     directions = learn.posthoc.centroids.center_and_normalize(embedded.values) if len(embedded) else embedded.values
     return EmbeddedPhotos(np.array([str(o) for o in embedded.paths], object), np.array(find_labels(embedded.paths, there), object), directions)
@@ -85,10 +85,12 @@ def _nearest_classes(learn, values, directions, names, embedded, k):
     "The softmax and the nearest among the classes `names`, for each photo"
     if not names or not len(values): return [dict(softmax=None, nearest=[], similar=[]) for _ in values]
     columns = [list(learn.dls.vocab).index(o) for o in names]
-    softmax, cosines = get_probabilities(learn, values)[:, columns], learn.posthoc.centroids.cosine_similarity(directions)[:, columns]
+    centroids = learn.posthoc.centroids
+    softmax, cosines = get_probabilities(learn, values)[:, columns], centroids.cosine_similarity(directions)[:, columns]
     fitting = np.isin(embedded.labels, names)
     similar = _find_similar(directions, EmbeddedPhotos(embedded.paths[fitting], embedded.labels[fitting], embedded.directions[fitting]), k)
-    return [dict(softmax=_rank(names, p)[0], nearest=_rank(names, *o), similar=alike) for p,*o,alike in zip(softmax, learn.posthoc.centroids.similarity_softmax(cosines), cosines, similar)]
+    rows = zip(softmax, centroids.similarity_softmax(cosines), cosines, similar)
+    return [dict(softmax=_rank(names, p)[0], nearest=_rank(names, *o), similar=alike) for p,*o,alike in rows]
 
 # %% ../../nbs/08_inference/04_lookalike.ipynb #58e9d2cd
 def compare_features(
@@ -102,7 +104,8 @@ def compare_features(
 ) -> list: # Dicts {known, score, softmax, seen_from, nearest, similar} as from `find_lookalikes`
     "As `find_lookalikes`, for photos that a network has looked at already"
     _check_asked(learn, k)
-    classes, scores, known = list(learn.dls.vocab), known_score(imagenet, learn.posthoc.open_set.profiles), learn.posthoc.open_set.is_known(imagenet)
+    classes, open_set = list(learn.dls.vocab), learn.posthoc.open_set
+    scores, known = known_score(imagenet, open_set.profiles), open_set.is_known(imagenet)
     kin, left_out = ~known | same_kind, () if primates else find_primates(learn)
     directions, seen_from = _point(learn.posthoc.centroids, values, kin)
     answers = [dict(known=bool(o), score=float(score), seen_from=start) for o,score,start in zip(known, scores, seen_from)]
@@ -112,7 +115,9 @@ def compare_features(
 
 def _check_asked(learn, k):
     if k < 1: raise SettingsError(f'k = {k}', '1 or more', 'Change `k`')
-    if learn.posthoc.open_set is None: raise ModelFileError('a model that does not know what is none of its classes', 'one made by this version of animal-clf or a later one', 'Train it again')
+    if learn.posthoc.open_set is None:
+        raise ModelFileError('a model that does not know what is none of its classes', 'one made by this version of animal-clf or a later one',
+                             'Train it again')
 
 # %% ../../nbs/08_inference/04_lookalike.ipynb #09e520cc
 def find_lookalikes(

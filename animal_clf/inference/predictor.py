@@ -20,7 +20,7 @@ from PIL import Image
 from ..core.settings import SettingsError
 from ..vision.engines import choose_engine, create_engine, decode_batches, fastest_engine, fit_pixels, has_cuda
 from ..vision.imagenet import zero_shot_animals, no_animal
-from ..training.calibration import softmax
+from ..training.calibration import small_margin, softmax
 from ..training.open_set import known_score
 
 # %% ../../nbs/08_inference/02_predictor.ipynb #2517849b
@@ -63,14 +63,6 @@ def error_row(
     "The row of a photo without an answer"
     return dict(path=str(path), label=None, probability=None, top=[], known=None, error=str(error))
 
-# %% ../../nbs/08_inference/02_predictor.ipynb #4414ce90
-_close = .5   # logarithm of the quotient of the two best probabilities
-
-def _is_close(probabilities):
-    "bool (N,): could rounding have changed the label?"
-    second, first = np.sort(probabilities, axis=1)[:, -2:].T
-    return first < second*np.exp(_close)
-
 # %% ../../nbs/08_inference/02_predictor.ipynb #631c8c6a
 class Predictor:
     "A model behind the fastest engine"
@@ -108,7 +100,7 @@ class Predictor:
     ) -> Predictions:
         "What the model says about photos that have been fitted into the square"
         predictions = self._see(self.run, pixels)
-        close = np.flatnonzero(_is_close(predictions.probabilities)) if self.rounds else ()
+        close = np.flatnonzero(small_margin(predictions.probabilities)) if self.rounds else ()
         if len(close): predictions.put(close, self._see(self.exact, [o[close] for o in pixels]))
         return predictions
 
@@ -155,8 +147,9 @@ class Predictor:
     def fingerprint(self) -> str: # 16 hex digits
         "Changes whenever the answers would, but for rounding"
         from animal_clf.training.learner import last_layer
-        known, last = self.learn.posthoc.open_set, last_layer(self.learn)
-        what = (self.classes, self.network.fingerprint(), self.learn.posthoc.temperature, known and known.threshold, self.precision == 'fp32')
+        fitted, last = self.learn.posthoc, last_layer(self.learn)
+        known = fitted.open_set
+        what = (self.classes, self.network.fingerprint(), fitted.temperature, known and known.threshold, self.precision == 'fp32')
         tables = [*(o.detach().cpu().numpy() for o in last.parameters()), *([known.profiles] if known else [])]
         return sha256(repr(what).encode() + b''.join(o.tobytes() for o in tables)).hexdigest()[:16]
 

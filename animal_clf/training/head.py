@@ -20,7 +20,7 @@ from ..vision.features import find_labels, get_features
 from ..data.labels import class_weights
 from ..data.splits import Photos
 from .calibration import fit_temperature, softmax
-from .learner import feature_extractor, get_logits, head_start, last_layer
+from .learner import arch_name, feature_extractor, get_logits, head_start, last_layer
 from .learner import note_training, Trained, weights_fingerprint
 from .open_set import fit_centroids, fit_open_set
 
@@ -78,19 +78,18 @@ def _fit_hidden(learn, tables, epochs, seed, batch_size=64):
 
 # %% ../../nbs/06_training/05_head.ipynb #c222fb6b
 def check_classes(
-    learn,               # A learner
     photos:pd.DataFrame, # Column label
-    what:str='photos'    # What they are called in the message
+    classes:list,        # Class names of the model
+    what:str='photos'    # What the photos are called in the message
 ):
     "Raise `DataError` for photos of classes that the model does not have"
-    classes = list(learn.dls.vocab)
-    strange = sorted(set(photos.label) - set(classes))
-    if strange:
-        raise DataError(f"{what} of '{strange[0]}'", f'only classes of the model ({", ".join(classes[:20])})', 'Remove that folder or rename it')
+    strange, names = sorted(set(photos.label) - set(classes)), ', '.join(list(classes)[:20])
+    if strange: raise DataError(f"{what} of '{strange[0]}'", f'only classes of the model ({names})', 'Remove that folder or rename it')
 
 def _truth(photos, learn):
-    check_classes(learn, photos)
-    return photos.label.map(list(learn.dls.vocab).index).to_numpy(np.int64)
+    classes = list(learn.dls.vocab)
+    check_classes(photos, classes)
+    return photos.label.map(classes.index).to_numpy(np.int64)
 
 def _tables(learn, photos, features):
     "Features and class indices of the training and of the validation photos"
@@ -124,7 +123,7 @@ def fit_head(self:Learner,
     else:
         model, log = _fit_linear(*tables, None if balance == 'none' else class_weights(photos), last.bias is not None)
         _install(self, model)
-    note_training(Trained(self, 'head', self.trained.arch, seed, pd.DataFrame(log), best_epoch=0))
+    note_training(Trained(self, 'head', arch_name(self), seed, pd.DataFrame(log), best_epoch=0))
     return log
 
 # %% ../../nbs/06_training/05_head.ipynb #4d70da0b
@@ -164,7 +163,7 @@ def calibrate(self:Learner,
 ):
     "Fit what is applied to the network's answers: temperature, open set, centroids"
     train, valid, classes = photos.train, photos.valid, list(self.dls.vocab)
-    for o in (train, valid): check_classes(self, o)
+    for o in (train, valid): check_classes(o, classes)
     choose_temperature(self, photos)
     self.posthoc.open_set = fit_open_set(train, valid, classes, keep_known)
     alone, both = feature_extractor(self, mirror=False), feature_extractor(self)   # no mirror images of training photos

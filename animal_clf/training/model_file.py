@@ -39,7 +39,7 @@ from ..data.splits import Photos
 from .callbacks import checkpoint_name
 from .head import score_valid
 from .learner import assemble_learner, check_trained, feature_extractor, head_start, last_layer, Learner
-from .learner import note_training, PostHoc, Trained, weights_fingerprint
+from .learner import note_training, PostHoc, recall, remember, Trained, weights_fingerprint
 from .model_info import head_config, layer_kinds, ModelInfo, open_regular, parse_json, read_info, write_info
 from .open_set import OpenSetDetector, ClassCentroids
 from .recipes import HeadConfig
@@ -69,7 +69,8 @@ _numbers_of = dict(BatchNorm1d=lambda o: [o.num_features], Dropout=lambda o: [o.
 def _describe_layers(head):
     "[[kind, number …], …] of the layers of a head"
     odd = [type(o).__name__ for o in head if type(o).__name__ not in layer_kinds or getattr(o, 'output_size', 1) not in (1, (1, 1))]
-    if odd: raise SettingsError(f'a head with a layer {odd[0]}', f'only {", ".join(layer_kinds)}', 'Build it of these, or use `learn.export`')
+    known = ', '.join(layer_kinds)
+    if odd: raise SettingsError(f'a head with a layer {odd[0]}', f'only {known}', 'Build it of these, or use `learn.export`')
     return [[type(o).__name__, *_numbers_of.get(type(o).__name__, lambda o: [])(o)] for o in head]
 
 _makers = dict(AdaptiveAvgPool2d=partial(nn.AdaptiveAvgPool2d, 1), AdaptiveMaxPool2d=partial(nn.AdaptiveMaxPool2d, 1),
@@ -137,7 +138,7 @@ def save_model(
         with atomic_write(folder/f'{name}.csv') as o: table.to_csv(o, index=False, errors='surrogateescape')   # names of files need not be text
     write_info(folder, info)
     (folder/checkpoint_name).unlink(missing_ok=True)   # of the training that has just ended
-    learn._folder = folder, weights_fingerprint(learn), info.sha256
+    remember(learn, folder=(folder, info.sha256))
     return folder
 
 # %% ../../nbs/06_training/12_model_file.ipynb #81a15e3f
@@ -289,11 +290,11 @@ def load_classifier(
 
 def _remember(learn, info, folder, posthoc):
     "Give a loaded learner what `info` knows of it"
-    weights = weights_fingerprint(learn)
-    learn._posthoc, learn._folder = replace(posthoc, fitted_for=weights), (Path(folder), weights, info.sha256)
     valid = None if info.valid_accuracy is None else dict(error_rate=1-info.valid_accuracy, valid_loss=None)
-    learn._trained = Trained(learn, info.recipe, info.arch, info.seed, read_log(folder), head_config(info), valid,
-                             choices=info.choices or []), weights
+    def trained():   # reads the log when it is asked for, and not at the start of every prediction
+        return Trained(learn, info.recipe, info.arch, info.seed, read_log(folder), head_config(info), valid, choices=info.choices or [])
+    learn.posthoc = replace(posthoc, fitted_for=weights_fingerprint(learn))
+    remember(learn, folder=(Path(folder), info.sha256), trained=trained)
     return learn
 
 # %% ../../nbs/06_training/12_model_file.ipynb #78aa9c38
@@ -313,8 +314,8 @@ def model_folder(
     learn:Learner # Of any kind
 ) -> Path: # None, if it was not saved as it is now
     "Where this very model was loaded from or saved to"
-    folder, weights, sha256 = learn.__dict__.get('_folder', (None, None, None))
-    if folder is None or weights != weights_fingerprint(learn): return None
+    folder, sha256 = recall(learn, 'folder') or (None, None)
+    if folder is None: return None
     try: info = read_info(folder)
     except ModelFileError: return None
     kept = info.sha256, info.classes, info.temperature, info.mirror
@@ -325,10 +326,11 @@ def note_test(
     learn:Learner, # The model
     metrics:dict,  # On the test set
     photos:str     # Fingerprint of the test set
-):
+) -> ModelInfo: # None without a folder
     "Note a test: in the model's folder, if it has one, and otherwise until it gets one"
-    learn._test = metrics, photos, weights_fingerprint(learn)
-    if folder := model_folder(learn): record_test(folder, metrics, photos)
+    remember(learn, test=(metrics, photos))
+    folder = model_folder(learn)
+    return record_test(folder, metrics, photos) if folder else None
 
 @patch
 def save_classifier(self:Learner,
@@ -338,6 +340,5 @@ def save_classifier(self:Learner,
 ) -> Path: # The folder
     "Write the model as numbers, JSON and tables; `load_classifier` reads it"
     saved = save_model(finish_training(self, photos, check), photos, folder)
-    metrics, tested, weights = self.__dict__.get('_test', (None, None, None))
-    if weights is not None and weights == weights_fingerprint(self): record_test(saved, metrics, tested)
+    if tested := recall(self, 'test'): record_test(saved, *tested)
     return saved

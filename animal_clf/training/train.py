@@ -83,7 +83,8 @@ def _what_is_run(recipe, epochs, budget):
 
 def _create(data, recipe, arch, tensors, seed, batch_size, run):
     "The learner of a recipe, untrained"
-    dls = data.dataloaders(get_arch(arch).px, augment=recipe.augment, batch_size=batch_size, seed=seed, num_workers=run.num_workers, balance=recipe.balance)
+    dls = data.dataloaders(get_arch(arch).px, augment=recipe.augment, batch_size=batch_size, seed=seed,
+                           num_workers=run.num_workers, balance=recipe.balance)
     learn = assemble_learner(dls, arch, tensors, recipe.head, seed, class_weights(data) if recipe.balance == 'loss' else None)
     if recipe.balance != 'none': learn.metrics += BalancedAccuracy()
     return learn
@@ -95,7 +96,8 @@ def _fit_head(learn, data, recipe, seed, run):
         log = learn.fit_head(data, recipe.head_epochs, recipe.balance, seed)
         found = choose_flip_tta(learn, data, recipe.balance)
         learn.calibrate(data, recipe.keep_known)
-    run.tell('head', f"validation accuracy {1-found['error_rate']:.1%}" + (', each photo seen with its mirror image' if learn.posthoc.flip_tta else ''))
+    mirrored = ', each photo seen with its mirror image' if learn.posthoc.flip_tta else ''
+    run.tell('head', f"validation accuracy {1-found['error_rate']:.1%}{mirrored}")
     return log, found
 
 # %% ../../nbs/06_training/13_train.ipynb #7e8b0637
