@@ -10,6 +10,7 @@ from animal_clf.cli.main import main
 from animal_clf.core.images import find_photos
 from animal_clf.cleaning.corruptions import copy_kinds, add_corruptions
 from animal_clf.cleaning.issues import issue_columns, issue_types
+from animal_clf.core.settings import Code
 from animal_clf.data.folders import find_rows
 from animal_clf.vision.image_stats import ImageStats, stats_dtype
 from animal_clf.data.manifest import new_row, read_manifest, write_manifest
@@ -109,8 +110,8 @@ def test_json_writes_nothing_and_a_page_is_written_only_without_it(copy):
 
 def test_table_of_findings(spoilt):
     table = find_issues(spoilt[0]).table
-    assert list(table.columns) == list(issue_columns) and not table.isna().any().any()
-    assert table.score.between(0, 1).all() and (table.reason != '').all()
+    assert list(table.columns) == [*issue_columns, 'code'] and not table.isna().any().any()
+    assert table.score.between(0, 1).all() and (table.reason != '').all() and set(table.code) <= set(Code)
     assert set(table[table.action == 'drop'].kind) <= {'unreadable', 'duplicate', 'leak'}
     grouped = table[table.kind.isin(['duplicate', 'leak'])]
     assert (grouped.groupby('group').action.agg(list).map(lambda o: o.count('keep') == 1 and o[0] == 'keep')).all()

@@ -266,7 +266,7 @@ def test_a_table_with_splits(drawn):
 def test_a_table_without_splits_holds_out_the_first_of_each_class(drawn):
     rows = [(o, o.parent.name) for o in sorted(drawn.glob('*/*.jpg'), reverse=True)]
     pd.DataFrame(rows + [('gone.jpg', 'fox')], columns=['path', 'label']).to_csv('photos.csv', index=False)
-    assert 'no file `gone.jpg`' in done('train', '--data', 'photos.csv', '--out', 'model', *offline)
+    assert 'gone.jpg: is not there' in done('train', '--data', 'photos.csv', '--out', 'model', *offline)
     table = pd.read_csv('model/photos.csv')
     assert {Path(o).name for o in table[(table.split == 'test') & (table.label == 'fox')].path} == {f'fox_{i:04}.jpg' for i in (7, 8, 9)}
 
@@ -327,7 +327,7 @@ bad_data = {
     'other columns': (table('file;class\na.jpg;fox\n'), ['columns file;class in data.csv', 'path,label']),
     'unknown split': (table('path,label,split\na.jpg,fox,holdout\n'), ["split 'holdout'", 'train, valid or test']),
     'some splits': (table('path,label,split\na.jpg,fox,test\nb.jpg,fox,\n'), ['1 rows without a split']),
-    'photos that are gone': (table('path,label\na.jpg,fox\nb.jpg,seal\n'), ['none of 2 photos', 'no file `a.jpg`']),
+    'photos that are gone': (table('path,label\na.jpg,fox\nb.jpg,seal\n'), ['none of 2 photos', 'a.jpg: is not there']),
     'empty table': (table(''), ['data.csv']),
     'not a table': (_photo, ['data.csv', 'CSV']),
     'another encoding': (table('path,label\na.jpg,Füchse\n', 'latin1'), ['data.csv', 'UTF-8']),

@@ -234,8 +234,8 @@ def test_many_moves_and_kills_in_random_order(tmp_path):
         if luck.random() < .3: write_manifest(rows, tmp_path)
 
 def test_counts_add_up():
-    rows = [row_of(0), row_of(1, status='fetched'), row_of(2, status='failed', reason='HTTP 404'), row_of(3, status='kept'), row_of(4, status='missing'),
-            row_of(5, status='set aside', path='set-aside/duplicate/fox/a.jpg', reason='the same as b'), row_of(6, status='set aside', reason='gone', url='')]
+    rows = [row_of(0), row_of(1, status='fetched'), row_of(2, status='failed', code='http_error', http_status=404, reason='HTTP 404'), row_of(3, status='kept'), row_of(4, status='missing'),
+            row_of(5, status='set aside', path='set-aside/duplicate/fox/a.jpg', code='duplicate', reason='the same as b'), row_of(6, status='set aside', reason='gone', url='')]
     counts = count_rows(rows)
     assert counts == dict(found=6, kept=1, failed=1, set_aside=2, missing=1, open=2, duplicate=1, reasons={'HTTP 404': 1, 'duplicate': 1, 'gone': 1})
     assert sum(counts[k] for k in ('kept', 'failed', 'set_aside', 'missing', 'open')) == len(rows)

@@ -84,16 +84,19 @@ def tell(folder):
     "What a manifest amounts to, as expected.json has it"
     rows = read_manifest(folder)
     failed = [o for o in rows if o['status'] == 'failed']
-    retry = {k: [o['url'] for o in failed if is_retryable(o['reason'], o['http_status'], Limits(**v))] for k,v in limits.items()}
+    retry = {k: [o['url'] for o in failed if is_retryable(o['code'], o['http_status'], Limits(**v))] for k,v in limits.items()}
     return dict(counts=count_rows(rows), retry=retry)
 
 @pytest.mark.parametrize('name', ['data', 'older', 'killed'])
 def test_an_old_manifest_says_what_it_said(name): assert tell(old/name) == {k: said[name][k] for k in ('counts', 'retry')}
 
-def test_an_old_manifest_written_again_is_the_same():
+def test_an_old_manifest_written_again_is_the_same_and_has_codes():
     folder = copied('data')
-    write_manifest(read_manifest(folder), folder)
-    assert (folder/'manifest.csv').read_bytes() == (old/'data'/'manifest.csv').read_bytes()
+    rows = read_manifest(folder)
+    write_manifest(rows, folder)
+    assert read_manifest(folder) == rows and all(bool(o['code']) == (o['status'] in ('failed', 'set aside', 'missing')) for o in rows)
+    before, after = (pd.read_csv(o/'manifest.csv', dtype=str, keep_default_na=False) for o in (old/'data', folder))
+    pd.testing.assert_frame_equal(after.drop(columns='code'), before)
 
 def test_a_manifest_of_before_time_and_phash():
     assert read_manifest(old/'older') == [o | dict(time='', phash='') for o in read_manifest(old/'data')]

@@ -425,11 +425,15 @@ def test_a_batch_of_no_photos_is_told_in_python(data, batch_size):
     with pytest.raises(SettingsError, match='batch'): train(data, 'scratch', 'test_resnet', epochs=1, batch_size=batch_size)
 
 @pytest.mark.parametrize('workers,spoil', [(2, Path.unlink), (0, lambda o: o.write_bytes(b'junk'))], ids=['gone, worker processes', 'damaged, none'])
-def test_a_photo_that_is_spoilt_while_training_runs_is_one_line(clf, drawn, workers, spoil):
+def test_a_photo_that_is_spoilt_while_training_runs_is_one_line(clf, cache, drawn, workers, spoil):
     shutil.copytree(drawn, 'photos')
     clf.start('train', '--data', 'photos', '--out', 'model', '--recipe', 'scratch', '--arch', 'test_resnet', '--epochs', 2000, '--precision', 'fp32', '--batch-size', 4, '--workers', workers)
     wait_for(Path('model/checkpoint.safetensors').exists, lambda: Path(f'/proc/{clf.pid}').exists())
     for o in Path('photos/fox').glob('*.jpg'): spoil(o)
+    epoch = log_of('model')
+    wait_for(lambda: len(log_of('model')) > len(epoch) + 1, lambda: Path(f'/proc/{clf.pid}').exists())
+    assert len(log_of('model')) > len(epoch) + 1           # it goes on with the working copies
+    shutil.rmtree(cache/'photos')
     ended = clf.end()
     assert ended.code == 1 and ended.err.count('\n') == 1 and 'fox_00' in ended.err, ended.err
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
+from ..core.copies import ScannedPhoto
 from ..core.progress import progress, status
-from ..core.settings import DataError, offline_arch, SettingsError
+from ..core.settings import Code, DataError, offline_arch, SettingsError
 from ..vision.backbone import load_backbone
 from ..vision.duplicates import find_near_duplicates
 from ..vision.features import nearest_neighbors, get_features
@@ -32,7 +33,7 @@ class InspectedPhotos:
     features:np.ndarray     # float32 (N, D), of length 1 each
     animal:np.ndarray       # float (N,): log-odds of an animal by ImageNet's classes
     group:np.ndarray        # int (N,): number of the group of copies, that of its first photo
-    unreadable:pd.DataFrame # Columns path, label, split, reason
+    unreadable:pd.DataFrame # Columns path, label, split, reason, code
 
     def __len__(self): return len(self.rows)
 
@@ -46,8 +47,6 @@ def _relative(file, source):
     folder = Path(source) if Path(source).is_dir() else Path(source).parent
     return Path(os.path.relpath(file, folder)).as_posix()
 
-def _reason_only(reason): return reason.split('` ', 1)[-1].split('; expected')[0]   # the path and the cure stand beside it
-
 def inspect_photos(
     source:str|Path # Folder or CSV, in one of the three shapes of `find_rows`
 ) -> InspectedPhotos:
@@ -56,21 +55,21 @@ def inspect_photos(
     rows = find_rows(source).rename(columns=dict(path='file'))
     rows = rows.assign(path=[_relative(o, source) for o in rows.file])
     stats = compute_image_stats(rows.file)
-    reasons = {o['path']: _reason_only(o['reason']) for o in stats.skipped}
-    bad = rows.file.isin(reasons)
-    unreadable = rows[bad].assign(reason=rows.file[bad].map(reasons))
+    why = {o['path']: o for o in stats.skipped}
+    bad = rows.file.isin(why)
+    unreadable = rows[bad].assign(**{name: [why[o][name] for o in rows.file[bad]] for name in ('reason', 'code')})
     rows = rows[~bad].reset_index(drop=True)
-    if not len(rows): raise DataError(f'none of {len(unreadable)} photos in `{source}` can be read', 'readable photos', f'The first: {unreadable.reason.iloc[0]}')
+    if not len(rows): raise DataError(f'none of {len(unreadable)} photos in `{source}` can be read', 'readable photos', f'The first: {unreadable.path.iloc[0]}: {unreadable.reason.iloc[0]}')
     with status('loading the offline backbone'): backbone = load_backbone(offline_arch)
-    features = get_features(rows.file, backbone)
+    features = get_features([ScannedPhoto(*o) for o in zip(rows.file, stats.hashes)], backbone)
     if features.skipped: raise DataError(f"`{features.skipped[0]['path']}` changed while it was read", 'photos that stay as they are', 'Run it again')
     values = features.values/np.linalg.norm(features.values, axis=1, keepdims=True)
     return InspectedPhotos(rows, stats, values, compute_animal_odds(features.values), find_near_duplicates(stats.values['grey'], values), unreadable)
 
 # %% ../../nbs/05_cleaning/03_detect.ipynb #424648ed
-def _table(rows, **values):
-    "Issues from rows with path, label and split"
-    return rows.assign(**(dict(group=-1, suggestion='') | values))[list(issue_columns)]
+def _table(rows, kind, **values):
+    "Issues from rows with path, label and split; their `Code` is the kind, where no closer one is given"
+    return rows.assign(**(dict(kind=kind, group=-1, suggestion='', code=rows.get('code', kind)) | values))[[*issue_columns, 'code']]
 
 def _rank(copies):
     "`copies` of one photo, the one that stays first"
@@ -186,11 +185,11 @@ def find_low_quality(
 ) -> pd.DataFrame: # Issues `quality`, the worst first
     "Tiny and blurred photos, drawings, logos and collages"
     found = []
-    for limit in _limits.values():
+    for code,limit in _limits.items():
         score, reason = limit(photos.stats.values)   # below 1 is beyond the limit
         beyond = np.flatnonzero(score < 1)
         words = [reason.format(**{k: photos.stats.values[k][i] for k in photos.stats.values.dtype.names[1:]}) for i in beyond]
-        found.append(_table(photos.rows.iloc[beyond], kind='quality', action='look', score=score[beyond], reason=words))
+        found.append(_table(photos.rows.iloc[beyond], kind='quality', code=code, action='look', score=score[beyond], reason=words))
     first = pd.concat(found).drop_duplicates('path')   # the limit that comes first tells why: what is tiny is blurred too, and what is blurred is flat
     return first.sort_values('score', kind='stable', ignore_index=True)
 
@@ -198,7 +197,7 @@ def find_low_quality(
 @dataclass
 class Issues:
     "What is wrong with a collection, and what could not be checked"
-    table:pd.DataFrame # Columns kind, group, path, label, split, action (drop, keep, look), score (0 = worst, to 1), reason, suggestion
+    table:pd.DataFrame # Columns kind, group, path, label, split, action (drop, keep, look), score (0 = worst, to 1), reason, suggestion, code
     n_photos:int       # Files looked at
     notes:list = field(default_factory=list) # What could not be checked, and why
 
@@ -225,12 +224,8 @@ class Issues:
 # %% ../../nbs/05_cleaning/03_detect.ipynb #c18207ea
 def _find_unreadable(photos):
     "Files that can't be opened; one that may not be read, or can't for now, is for a person to look at"
-    return _table(photos.unreadable, kind='unreadable', action=['drop' if _can_read(o) else 'look' for o in photos.unreadable.file], score=0.)
-
-def _can_read(file):
-    try:
-        with open(file, 'rb') as f: return f.read(1) is not None
-    except OSError: return False
+    out_of_reach = photos.unreadable.code.isin([Code.no_access, Code.missing, Code.changed])
+    return _table(photos.unreadable, kind='unreadable', action=np.where(out_of_reach, 'look', 'drop'), score=0.)
 
 def _judge_animals(photos):
     "Issues `no_animal`, or none and a note where ImageNet's head does not know what is in the collection"

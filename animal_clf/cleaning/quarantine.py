@@ -251,8 +251,8 @@ def _update_manifest(folder):
 
 def _enter_drop(row, move):
     if row['raw'] == row['path']: row['raw'] = ''
-    row.update(path=move['to'], was=move['path'], status='set aside', reason=move['reason'])
+    row.update(path=move['to'], was=move['path'], status='set aside', code=move['kind'], reason=move['reason'])
 
 def _enter_restore(row, move):
     is_raw = move['path'].startswith('raw/')
-    row.update(path=move['path'], was='', raw=move['path'] if is_raw else row['raw'], status='fetched' if is_raw else 'kept', reason='')
+    row.update(path=move['path'], was='', raw=move['path'] if is_raw else row['raw'], status='fetched' if is_raw else 'kept', code='', reason='')

@@ -76,7 +76,7 @@ def run_report(
 ):
     "`animal-clf report`"
     from animal_clf.core.settings import SettingsError
-    if args.out and not args.other: raise SettingsError('--out with one model', 'two, to hold against each other', 'Name another model, or leave out --out')
+    if args.out and not args.other: raise SettingsError('--out with one model', 'two, to compare', 'Name another model, or leave out --out')
     if args.out and Path(args.out).suffix.lower() != '.html': raise SettingsError(f'--out {args.out}', 'a name that ends with .html', 'Change --out')
     from animal_clf.evaluation.compare import read_report
     reports = [read_report(o) for o in (args.model, args.other) if o]
@@ -98,7 +98,7 @@ def run_tsne(
     from animal_clf.vision.tsne import plot_tsne
     learn = load_classifier(args.model)
     photos, skipped = check_photos(find_rows(args.data))
-    for o in skipped.itertuples(): print_stage('skipped', o.reason)
+    for o in skipped.itertuples(): print_stage('skipped', f'{o.path}: {o.reason}')
     picture = figure_png(plot_tsne, learn.features(photos.path), photos.label, paths=photos.path)
     with atomic_write(args.out) as o: o.write_bytes(picture)
     print_stage('tsne', args.out)

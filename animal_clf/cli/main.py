@@ -10,7 +10,7 @@ import argparse, os, sys, warnings
 from pathlib import Path
 
 from .evaluate import run_evaluate, run_report, run_tsne
-from .photos import run_clean, run_download, run_sample
+from .photos import run_cache, run_clean, run_download, run_sample
 from .predict import run_app, run_export, run_lookalike, run_predict
 from .train import run_all, run_train
 
@@ -104,7 +104,7 @@ def _add_model_commands(add):
     o.add_argument('--data', required=True, metavar='DIR|CSV', help='its test split; without splits, every photo that the model was not trained on')
     o.add_argument('--json', action='store_true', help='print report.json')
 
-    o = add('report', 'say again what the report of a model says, or hold two models against each other')
+    o = add('report', 'print what the report of a model says, or compare two models')
     o.add_argument('model', metavar='MODEL', help='a model folder that was evaluated')
     o.add_argument('other', nargs='?', metavar='OTHER', help='another one, tested on the same photos')
     o.add_argument('--out', metavar='FILE', help='with two models: a page that shows where they differ, .html')
@@ -149,6 +149,10 @@ def _add_answer_commands(add):
     o = add('sample', 'draw the sample data set')
     o.add_argument('folder', metavar='DIR', help='a new or empty folder')
 
+    o = add('cache', 'say what is in the cache, and how much room it takes')
+    o.add_argument('--clear', action='store_true', help='empty it of all that can be made again')
+    o.add_argument('--json', action='store_true', help='print {folder, bytes, parts: [{name, what, files, bytes}]}, with --clear {freed}')
+
 # %% ../../nbs/10_cli/06_main.ipynb #466415b1
 def make_parser() -> argparse.ArgumentParser:
     "The parser of `animal-clf`: every command with its options"
@@ -169,7 +173,7 @@ def _resume_hint(args):
 
 # %% ../../nbs/10_cli/06_main.ipynb #d03d0240
 _commands = dict(run=run_all, download=run_download, clean=run_clean, train=run_train, evaluate=run_evaluate, report=run_report, tsne=run_tsne,
-                 predict=run_predict, lookalike=run_lookalike, export=run_export, app=run_app, sample=run_sample)
+                 predict=run_predict, lookalike=run_lookalike, export=run_export, app=run_app, sample=run_sample, cache=run_cache)
 
 # %% ../../nbs/10_cli/06_main.ipynb #7ad43368
 def main(
@@ -178,7 +182,13 @@ def main(
     "The shell command `animal-clf`"
     args = make_parser().parse_args(argv)
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # threads of PyTorch that wait don't keep others from the core: photos are decoded meanwhile
-    warnings.filterwarnings('ignore', message=r'.*torch\.jit\.script.* is deprecated') # fastai's, on import
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message=r'.*torch\.jit\.script.* is deprecated') # fastai's, on import
+        warnings.showwarning = lambda message, *_, **__: print(f'animal-clf: {message}', file=sys.stderr)   # a line, without the code it comes from
+        return _run(args)
+
+def _run(args):
+    "Run a command; exit code"
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace') # a name that the terminal can't show is no reason to stop
     from animal_clf.core.settings import SettingsError, UserError
     try: return _commands[args.command](args) or 0

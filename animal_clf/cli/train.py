@@ -6,6 +6,8 @@
 __all__ = ['run_all', 'run_train']
 
 # %% ../../nbs/10_cli/04_train.ipynb #a0c0a2e3
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 from .console import read_options, print_stage
@@ -19,11 +21,8 @@ def _read_data(source, settings, groups=None):
     from animal_clf.data.labels import group_classes
     data = read_photos(source, settings.n_test, seed=settings.seed)
     if groups: data = group_classes(data, groups)
-    n = data.table.split.value_counts()
-    parts = f"{n['train']} train, {n['valid']} validation, {n['test']} test"
-    print_stage('data', f"{source}: {len(data.table)} photos of {len(data.classes)} classes ({parts})" +
-                (' - drawings, not photos: the numbers below say nothing about photos' if data.drawn else ''))
-    for o in data.skipped.head(3).itertuples(): print_stage('skipped', o.reason)
+    print_stage('data', f'{source}: {data}' + (' - drawings, not photos: the numbers below say nothing about photos' if data.drawn else ''))
+    for o in data.skipped.head(3).itertuples(): print_stage('skipped', f'{o.path}: {o.reason}')
     if len(data.skipped) > 3: print_stage('skipped', f'and {len(data.skipped)-3} more; all are in skipped.csv beside the model')
     return data
 
@@ -120,6 +119,12 @@ def _check_classes(args, settings):
     from animal_clf.data.manifest import check_class
     if len({check_class(o).casefold() for o in settings.classes}) < 2: raise SettingsError(f'classes {", ".join(settings.classes)}', '2 or more different ones', 'Name another one')
 
+# %% ../../nbs/10_cli/04_train.ipynb #fb191712
+def _start_loading(pool):
+    "Load in a thread of `pool` what training and testing need; a future"
+    import animal_clf.data.labels   # what reading needs comes first: two threads should not load the same modules
+    return pool.submit(import_module, 'animal_clf.evaluation.report')   # gives a learner its `evaluate`, too
+
 # %% ../../nbs/10_cli/04_train.ipynb #0232723e
 def run_all(
     args # From the parser
@@ -131,10 +136,11 @@ def run_all(
     name = _name_of_source(args.data) if args.data else 'sample' if args.sample else _name_of(settings.classes)
     args.out = args.out or Path('models')/name
     _check_training(args, settings)
-    with watch.stage('imports'), status('loading PyTorch and fastai'):
-        import animal_clf.evaluation.report   # gives a learner its `evaluate`, too
-    with watch.stage('collecting'): source = _source(args, settings)
-    with watch.stage('reading'): data = _read_data(source, settings, args.groups)
+    with ThreadPoolExecutor(1) as pool:
+        loading = _start_loading(pool)
+        with watch.stage('collecting'): source = _source(args, settings)
+        with watch.stage('reading'): data = _read_data(source, settings, args.groups)
+        with watch.stage('imports'), status('loading PyTorch and fastai'): loading.result()
     with watch.stage('training'): trained = _train_model(data, settings, args, offline=True)
     def tell(result): print_stage('test', f"{result}; {watch.timings['to_test_result']:.1f} s after the start")
     result = trained.learn.evaluate(data, on_test=tell, watch=watch)
@@ -149,4 +155,8 @@ def run_train(
     settings = read_options(args)
     args.out = args.out or Path('models')/_name_of_source(args.data)
     _check_training(args, settings)
-    _train_model(_read_data(args.data, settings, args.groups), settings, args, offline=False)
+    with ThreadPoolExecutor(1) as pool:
+        loading = _start_loading(pool)
+        data = _read_data(args.data, settings, args.groups)
+        loading.result()
+    _train_model(data, settings, args, offline=False)

@@ -14,7 +14,7 @@ import pandas as pd
 pd.set_option('mode.string_storage', 'python')   # where pyarrow is installed, pandas would keep text as it does, and that refuses file names that are not UTF-8
 
 from ..core.images import find_photos, natural_key
-from ..core.settings import DataError
+from ..core.settings import Code, DataError
 
 # %% ../../nbs/03_data/01_folders.ipynb #4bdeacca
 quarantine_name = 'set-aside' # Folder of the photos that are not to be used
@@ -117,7 +117,7 @@ def _ignored_in(root, wanted):
         above = next((o for o in here.parents if o in wanted), None)
         split, label = wanted.get(above, (_split_names.get(here.name.lower(), '') if here.parent == root else '', ''))
         reason = f'lies deeper than the photos of `{label}`' if above else 'lies beside the class folders, so it has no label'
-        yield from ((str(o), label, split, f'`{o}` {reason}', 'no_class') for o in photos)
+        yield from ((str(o), label, split, reason, Code.no_class.value) for o in photos)
 
 # %% ../../nbs/03_data/01_folders.ipynb #fc5a47fb
 def find_ignored(

@@ -17,11 +17,11 @@ try: import fcntl
 except ImportError: fcntl = None   # Windows
 
 from ..core.files import atomic_write, write_error
-from ..core.settings import DataError, SettingsError
+from ..core.settings import Code, DataError, SettingsError
 
 # %% ../../nbs/03_data/02_manifest.ipynb #cf9dce75
 manifest_columns = ('class', 'query', 'url', 'page', 'title', 'engine', 'time', 'http_status', 'raw', 'path',
-                    'sha256', 'phash', 'width', 'height', 'status', 'reason', 'split')
+                    'sha256', 'phash', 'width', 'height', 'status', 'code', 'reason', 'split')
 
 def new_row(
     **values # Columns that are known already
@@ -63,7 +63,7 @@ def group_rows(
 
 # %% ../../nbs/03_data/02_manifest.ipynb #0c8b1f39
 _number_columns = ('http_status', 'width', 'height')
-_newer_columns = ('time', 'phash')
+_newer_columns = ('time', 'phash', 'code')
 
 def _damaged(path, what):
     return DataError(f'`{path}` is damaged: {what}', f'a CSV table in UTF-8 with the columns {", ".join(manifest_columns)}',
@@ -77,7 +77,20 @@ def _read_table(path):
         with open(path, newline='', encoding='utf-8-sig', errors='surrogatepass') as f: rows = list(csv.DictReader(f, delimiter=_delimiter(f)))
     except (OSError, UnicodeDecodeError, csv.Error) as e: raise _damaged(path, getattr(e, 'strerror', '') or e) from e
     for number,row in enumerate(rows, 2): _check_row(path, number, row)
-    return [new_row(**row | {k: int(float(row[k])) if row[k] else None for k in _number_columns}) for row in rows]
+    return [_upgrade(new_row(**row | {k: int(float(row[k])) if row[k] else None for k in _number_columns}), row.get('code')) for row in rows]
+
+# How reasons began before there was a column `code`
+_old_reasons = {'its owner does not want': Code.opted_out, 'its address is not public': Code.not_public, 'not an address of the web': Code.bad_url,
+                'redirected to an address': Code.bad_url, 'HTTP ': Code.http_error, 'not asked: its host': Code.rate_limited, 'no connection': Code.no_connection,
+                'no safe connection': Code.unsafe_connection, 'its host is not known': Code.unknown_host, 'the connection broke': Code.connection_lost,
+                'not a byte within': Code.timeout, 'not whole within': Code.timeout, 'larger than': Code.too_large, 'empty': Code.empty, 'not a photo': Code.not_a_photo}
+
+def _upgrade(row, code):
+    "`row` of an older manifest with its `code`, from the words it was told in; newer ones have it"
+    if code is not None or row['status'] not in ('failed', 'set aside', 'missing'): return row
+    if row['status'] == 'missing': return row | dict(code=Code.missing.value)
+    if row['status'] == 'set aside' and row['path']: return row | dict(code=row['path'].split('/')[1].replace('-', '_'))
+    return row | dict(code=next((v for k,v in _old_reasons.items() if row['reason'].startswith(k)), Code.bad_answer).value)
 
 def _delimiter(file):
     "What stands between the columns of a table: some spreadsheets write semicolons"
@@ -132,7 +145,7 @@ def _merge(rows, pairs):
         if key not in places:
             places[key] = len(rows)
             rows.append(None)
-        rows[places[key]] = blank | row
+        rows[places[key]] = _upgrade(blank | row, row.get('code') or ('' if row.get('status') not in ('failed', 'set aside') else None))
         places[row_key(blank | row)] = places[key]     # if its file has moved
     return rows
 
@@ -237,18 +250,18 @@ def _is_folder(name):
 def quarantine(
     row:dict,            # Row of the manifest; changed here
     folder:str|Path,     # Folder of one data set
-    fault:str,           # Short name of what is wrong, which becomes a folder: `unreadable`, `duplicate` …
+    code:str,            # What is wrong, a `Code` or a kind of issue; it becomes a folder: `unreadable`, `duplicate` …
     reason:str,          # The same in words
     journal:Journal=None # Where to enter the row before its file moves; without one, write the manifest afterwards
 ):
-    "Move the photo of `row` to `folder/set-aside/FAULT/CLASS`"
-    if not _is_folder(fault): raise SettingsError(f'the fault {fault!r}', 'a short name that can be a folder', 'Choose another name')
+    "Move the photo of `row` to `folder/set-aside/CODE/CLASS`, with `-` for `_`"
+    if not _is_folder(code): raise SettingsError(f'the code {code!r}', 'a short name that can be a folder', 'Choose another name')
     if row['status'] == 'set aside': raise DataError(f'`{row["path"]}` is set aside already', 'a photo in its place', 'Put it back first')
     old, key = row['path'], row_key(row)
     is_there = old and (Path(folder)/old).is_file()
-    new = free_path(Path(folder), f'set-aside/{fault}/{row["class"]}/{Path(old).name}') if is_there else ''
+    new = free_path(Path(folder), f'set-aside/{code.replace("_", "-")}/{row["class"]}/{Path(old).name}') if is_there else ''
     if row['raw'] == old: row['raw'] = ''
-    row.update(path=new, was=old, status='set aside', reason=reason)
+    row.update(path=new, was=old, status='set aside', code=str(code), reason=reason)
     _enter_and_move(row, key, old, folder, journal)
 
 def restore(
@@ -262,7 +275,7 @@ def restore(
     if not old or not (Path(folder)/old).is_file(): raise DataError(f'no file `{old}`', f'what was `{row.get("was") or "a photo"}`', 'Look for it elsewhere')
     was = row.get('was') or f'{"photos" if row["raw"] else "raw"}/{row["class"]}/{Path(old).name}'
     new, is_raw = free_path(Path(folder), was), was.startswith('raw/')
-    row.update(path=new, was='', raw=new if is_raw else row['raw'], status='fetched' if is_raw else 'kept', reason='')
+    row.update(path=new, was='', raw=new if is_raw else row['raw'], status='fetched' if is_raw else 'kept', code='', reason='')
     _enter_and_move(row, key, old, folder, journal)
 
 # %% ../../nbs/03_data/02_manifest.ipynb #9cbb146a
@@ -292,19 +305,21 @@ def count_rows(
 ) -> dict: # `found` addresses; `kept failed set_aside missing open` add up to all rows; `duplicate` of those set aside; `reasons` -> count
     "What became of `rows`"
     status = Counter(o['status'] for o in rows)
-    reasons = _count_reasons(o for o in rows if o['status'] in ('failed', 'set aside'))
+    lost = [o for o in rows if o['status'] in ('failed', 'set aside')]
     ended = {k: status[k.replace('_', ' ')] for k in ('kept', 'failed', 'set_aside', 'missing')}
     return {'found': sum(bool(o['url']) for o in rows), **ended, 'open': len(rows) - sum(ended.values()),
-            'duplicate': reasons.get('duplicate', 0), 'reasons': reasons}
+            'duplicate': sum(o['code'] == Code.duplicate and o['status'] == 'set aside' for o in lost), 'reasons': _count_reasons(lost)}
 
 # %% ../../nbs/03_data/02_manifest.ipynb #5a70fbad
 def _count_reasons(rows):
-    "Why `rows` are of no use -> how many, most first; what differs only behind a colon counts as one"
+    "Why `rows` are of no use -> how many, most first"
     groups = {}
-    for o in map(_why, rows): groups.setdefault(o.split(': ')[0], []).append(o)
-    named = {why[0] if len(set(why)) == 1 else short: len(why) for short,why in groups.items()}
+    for o in rows: groups.setdefault((o['status'], o['code'], o['http_status'] if o['code'] == Code.http_error else None), []).append(o)
+    named = Counter()
+    for (status, code, _),found in groups.items(): named[_name_reason(status, code, {o['reason'] for o in found})] += len(found)
     return dict(sorted(named.items(), key=lambda o: -o[1]))
 
-def _why(row):
-    "Why `row` is of no use: where it was set aside, or what is said of it"
-    return row['path'].split('/')[1] if row['status'] == 'set aside' and row['path'] else row['reason']
+def _name_reason(status, code, reasons):
+    "What was set aside by its code; what failed by its reason, or what the code means where there are several"
+    if status == 'set aside' and code: return code.replace('_', '-')
+    return reasons.pop() if len(reasons) == 1 or code not in set(Code) else Code(code).words

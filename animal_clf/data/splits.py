@@ -6,37 +6,28 @@
 __all__ = ['check_photos', 'hold_out', 'choose_validation', 'check_splits', 'ClassName', 'Photos', 'read_photos']
 
 # %% ../../nbs/03_data/03_splits.ipynb #112081bb
-import hashlib, os
-from concurrent.futures import ThreadPoolExecutor
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np, pandas as pd
 
-from ..core.files import hash_file
-from ..core.images import natural_key, open_photo
-from ..core.progress import progress
-from ..core.settings import DataError, PhotoError, SettingsError
-from ..vision.duplicates import group_near_duplicates
+from ..core.copies import as_photos, grey_px, scan_photos
+from ..core.images import natural_key
+from ..core.settings import check_n_test, Code, DataError, SettingsError
+from ..vision.duplicates import find_near_duplicates
 from .folders import find_ignored, find_rows, is_drawn
-
-# %% ../../nbs/03_data/03_splits.ipynb #a56ad236
-def _hash_if_readable(path):
-    "(SHA-256, reason): one of them is empty"
-    try: open_photo(path, min_px=32); return hash_file(path), ''
-    except PhotoError as e: return '', str(e)
 
 # %% ../../nbs/03_data/03_splits.ipynb #61e41135
 def check_photos(
     rows:pd.DataFrame # Columns path, label, split
-) -> tuple: # Rows that open, with their `sha256`; rows that don't, with the `reason`
-    "Open every photo once, in threads, and part the good from the bad"
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        checked = list(progress(pool.map(_hash_if_readable, rows.path), 'checking photos', total=len(rows)))
-    rows = rows.assign(sha256=[o for o,_ in checked], reason=[o for _,o in checked])
-    bad = rows.reason != ''
-    good, skipped = rows[~bad].drop(columns='reason'), rows[bad].drop(columns='sha256').assign(code='unreadable')
-    return good.reset_index(drop=True), skipped.reset_index(drop=True)
+) -> tuple: # Rows that open, with `sha256 width height grey`; rows that don't, with `reason` and `code`
+    "Open every photo once, and part the good from the bad"
+    facts = scan_photos(rows.path)
+    found = rows.assign(**{name: [getattr(o, name) for o in facts] for name in ('sha256', 'width', 'height', 'grey', 'code', 'reason')})
+    bad, known = found.code != '', ['sha256', 'width', 'height', 'grey']
+    skipped = found[bad].drop(columns=known).astype(dict(code=str))
+    return found[~bad].drop(columns=['code', 'reason']).astype(dict(width=int, height=int)).reset_index(drop=True), skipped.reset_index(drop=True)
 
 # %% ../../nbs/03_data/03_splits.ipynb #a61c0bd3
 class _GroupSampler:
@@ -74,12 +65,19 @@ def _take_groups(rows, order, share, leave):
     return rows.group.isin(taker.taken)
 
 # %% ../../nbs/03_data/03_splits.ipynb #4a7bbfc9
+def _auto_share(sizes, least=20, most=900):
+    "Photos of each class to test with: `least`, or a fifth of the class while there is room for it"
+    more = np.maximum(sizes//5 - least, 0)
+    room = max(0, most - np.minimum(least, np.maximum(sizes//3, 1)).sum())
+    return least + (more if more.sum() <= room else more*room//more.sum())
+
 def hold_out(
     rows:pd.DataFrame, # Photos: label, perhaps group; each class in the order that decides who is first
-    n_test:int=20      # Photos per class, at most a third of a class
+    n_test:int|str='auto' # Photos per class, at most a third of a class; `auto`: 20 of up to 100, a fifth of more, at most 900 in all
 ) -> pd.Series: # bool, True for the test set
-    "The first `n_test` photos of each class, whole groups only"
-    share = np.minimum(n_test, np.maximum(rows.groupby('label').size()//3, 1))
+    "The first photos of each class, whole groups only"
+    sizes = rows.groupby('label').size()
+    share = np.minimum(_auto_share(sizes) if n_test == 'auto' else n_test, np.maximum(sizes//3, 1))
     return _take_groups(rows, np.arange(len(rows)), share, leave=2)
 
 def choose_validation(
@@ -130,8 +128,8 @@ def _drop_copies(rows):
     first = rows.drop_duplicates('sha256').set_index('sha256').path
     torn = rows.groupby('sha256').label.transform('nunique') > 1
     out = torn | rows.duplicated('sha256')
-    reasons = [f'`{o.path}` has the same bytes as a photo with another label' if t else f'`{o.path}` has the same bytes as `{first[o.sha256]}`' for o,t in zip(rows.itertuples(), torn)]
-    skipped = rows.assign(reason=reasons, code='duplicate')[out].drop(columns='sha256')
+    reasons = ['has the same bytes as a photo with another label' if t else f'has the same bytes as `{first[o]}`' for o,t in zip(rows.sha256, torn)]
+    skipped = rows.assign(reason=reasons, code=Code.duplicate.value)[out][['path', 'label', 'split', 'reason', 'code']]
     return rows[~out].reset_index(drop=True), skipped.reset_index(drop=True)
 
 # %% ../../nbs/03_data/03_splits.ipynb #201932c2
@@ -139,13 +137,14 @@ class ClassName(str):
     "A name that sorts as people count, 2 before 10: fastai's `CategoryBlock` sorts the classes"
     def __lt__(self, other): return natural_key(self) < natural_key(other)
 
-@dataclass
+@dataclass(repr=False)
 class Photos:
     "The photos of a classifier, split into training, validation and test set"
-    table:pd.DataFrame   # Columns path, label, split (train, valid, test), sha256; group, where a split was made
-    skipped:pd.DataFrame # Columns path, label, split, reason, code (unreadable, duplicate, no_class; trained_on, of a test)
+    table:pd.DataFrame   # Columns path, label, split (train, valid, test), sha256, width, height (px); group, where a split was made
+    skipped:pd.DataFrame # Columns path, label, split, reason, code (a `Code`)
     source:str           # Where it was read
     groups:dict=None     # {class: group}, where there are two levels of labels (breed and species, say)
+    held_out:str=''      # How the test set was chosen, in words; empty if the source has one
 
     @property
     def classes(self) -> tuple: # Class names in natural order
@@ -169,9 +168,18 @@ class Photos:
 
     @property
     def learnable(self) -> pd.DataFrame: # Rows of `table`, with the column `is_valid`
-        "The training and validation photos, as fastai's `DataBlock` takes them; the test photos are not among them"
+        "The training and validation photos, as fastai's `DataBlock` takes them (each `path` opens its working copy); the test photos are not among them"
         rows = self.table[self.table.split != 'test'].reset_index(drop=True)
-        return rows.assign(is_valid=rows.split == 'valid', label=pd.Series([ClassName(o) for o in rows.label], dtype=object))
+        label, path = (pd.Series(o, dtype=object) for o in ([ClassName(o) for o in rows.label], as_photos(rows)))
+        return rows.assign(is_valid=rows.split == 'valid', label=label, path=path)
+
+    def __str__(self) -> str: # "160 photos of 4 classes (96 train, 24 validation, 40 test: the first 20 of each class)"
+        "How many photos there are"
+        n = self.table.split.value_counts().reindex(['train', 'valid', 'test'], fill_value=0)
+        how = f': {self.held_out}' if self.held_out else ''
+        return f"{len(self.table)} photos of {len(self.classes)} classes ({n['train']} train, {n['valid']} validation, {n['test']} test{how})"
+
+    __repr__ = __str__
 
     def counts(self) -> pd.DataFrame: # A row per class, a column per split
         "Photos per class and split"
@@ -189,24 +197,33 @@ class Photos:
         return hashlib.sha256(repr(rows).encode()).hexdigest()[:16]
 
 # %% ../../nbs/03_data/03_splits.ipynb #fd12c726
+def _describe_share(n_test):
+    if n_test == 'auto': return 'the first 20 of each class, of more than 100 a fifth'
+    return f'the first {n_test} of each class, at most a third'
+
+def _group_copies(rows):
+    "Groups of photos that show the same picture, by the small grey pictures in `rows`"
+    return find_near_duplicates(np.frombuffer(b''.join(rows.grey), np.uint8).reshape(-1, grey_px, grey_px))
+
 def read_photos(
     source:str|Path,    # Folder or CSV, in one of the three shapes
-    n_test:int=20,      # Photos per class held out as the test set, 1 or more, at most a third of a class
+    n_test:int|str='auto', # Photos per class held out as the test set, 1 or more, at most a third of a class; `auto`: in proportion (`hold_out`)
     valid_pct:float=.2, # Share of the rest used for validation, above 0 and below 1
     seed:int=42,        # Start of the random choice of the validation set
     find_groups=None    # Function that gives a number for each of a list of paths; photos of one number stay together. Default: copies of one photo
 ) -> Photos:
     "Read, check and split photos; splits that `source` brings along are kept"
-    if n_test < 1: raise SettingsError(f'n_test = {n_test}', '1 or more', 'Change `n_test`')
+    check_n_test(n_test)
     if not 0 < valid_pct < 1: raise SettingsError(f'valid_pct = {valid_pct}', 'above 0 and below 1', 'Change `valid_pct`')
     good, skipped = check_photos(find_rows(source))
-    if not len(good): raise DataError(f'none of {len(skipped)} photos in `{source}` can be read', 'readable photos', f'The first: {skipped.reason[0]}')
+    if not len(good): raise DataError(f'none of {len(skipped)} photos in `{source}` can be read', 'readable photos', f'The first: {skipped.path[0]}: {skipped.reason[0]}')
     if set(good.split) == {''}:
         good, copies = _drop_copies(good)
         skipped = pd.concat([skipped, copies], ignore_index=True)
     _check_classes(good, skipped, source)
-    if not {'test', 'valid'} <= set(good.split): good = good.assign(group=(find_groups or group_near_duplicates)(good.path.tolist()))
+    if not {'test', 'valid'} <= set(good.split): good = good.assign(group=find_groups(good.path.tolist()) if find_groups else _group_copies(good))
     if set(good.split) == {''}: _check_groups(good, source)
-    photos = _fill_splits(good, n_test, valid_pct, seed)
+    photos = _fill_splits(good.drop(columns='grey'), n_test, valid_pct, seed)
     check_splits(photos, source)
-    return Photos(photos, pd.concat([skipped, find_ignored(source)], ignore_index=True), str(source))
+    held_out = '' if 'test' in set(good.split) else _describe_share(n_test)
+    return Photos(photos, pd.concat([skipped, find_ignored(source)], ignore_index=True), str(source), held_out=held_out)

@@ -40,6 +40,12 @@ def _warn_choosing(result):
         yield (f'{result.n_tests} models, one after another, were tested on these very photos. '
                'Whoever chose among them by that has no test any more: the accuracy flatters. New photos would tell.')
 
+def _compare_to_imagenet(accuracy, imagenet):
+    "What training brought beyond ImageNet's head"
+    if accuracy > imagenet['accuracy']: return f"that training brought more may be chance (McNemar p = {imagenet['p']:.2g})."
+    if imagenet['p'] > .05: return 'this model is no better.'
+    return 'this model is worse. With few photos, a head fitted on features (recipe `head`, `learn.fit_head(photos)`) often does better than training the whole network.'
+
 def _warn_baselines(result):
     m = result.metrics
     low, baselines = m['accuracy_ci95'][0], m.get('baselines')
@@ -47,7 +53,9 @@ def _warn_baselines(result):
     biggest, imagenet = baselines['biggest_class'], baselines['imagenet']
     if low <= biggest['accuracy']: yield f"Perhaps no better than always answering '{biggest['answer']}', which is right for {_percent(biggest['accuracy'])}."
     if imagenet['accuracy'] is None: return
-    if m['accuracy'] <= imagenet['accuracy'] or imagenet['p'] > .05: yield f"ImageNet's head, which was not trained on any of your photos, is right for {_percent(imagenet['accuracy'])} by the classes' names alone; " + ('this model is no better.' if m['accuracy'] <= imagenet['accuracy'] else f"that training brought more may be chance (McNemar p = {imagenet['p']:.2g}).")
+    if m['accuracy'] > imagenet['accuracy'] and imagenet['p'] <= .05: return
+    yield (f"ImageNet's head, which was not trained on any of your photos, is right for {_percent(imagenet['accuracy'])} by the classes' names alone; "
+           + _compare_to_imagenet(m['accuracy'], imagenet))
 
 # %% ../../nbs/07_evaluation/08_checks.ipynb #abfc9b14
 def count_needed(
@@ -65,7 +73,7 @@ def count_needed(
 def _warn_size(result, width=.05):
     m = result.metrics
     low, high = m['accuracy_ci95']
-    if high - low > width: yield f"{m['n_test']} test photos are few: the true accuracy may be anywhere from {_percent(low)} to {_percent(high)}. For an interval of {100*width:.0f} points it takes about {count_needed(m['accuracy'])}."
+    if high - low > width: yield f"{m['n_test']} test photos are few: the true accuracy may be anywhere from {_percent(low)} to {_percent(high)}. For an interval of {100*width:.0f} points it takes about {count_needed(m['accuracy'])} photos."
 
 def _apart(k, n, k2, n2):
     "Is the difference of two independent shares more than chance explains?"

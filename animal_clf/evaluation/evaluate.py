@@ -11,8 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np, pandas as pd
+from fastai.vision.augment import Resize
 from fastcore.basics import noop, patch
+from PIL import Image
 
+from ..core.copies import ScannedPhoto
 from ..core.progress import status, Stopwatch
 from ..core.settings import DataError, FileError, SettingsError
 from ..vision.features import Features, find_present, get_features
@@ -21,7 +24,7 @@ from ..data.labels import sum_groups
 from ..data.splits import Photos
 from ..training.calibration import small_margin, softmax
 from ..training.head import check_classes
-from ..training.learner import feature_extractor, get_logits, Learner
+from ..training.learner import feature_extractor, get_logits, Learner, photos_as_trained
 from ..training.model_file import count_tests, describe_model, finish_training, model_folder, note_test
 from ..training.model_info import ModelInfo, read_info
 from ..training.open_set import OpenSetDetector
@@ -177,14 +180,14 @@ def examine(
     return replace(result, metrics=metrics, leaks=leaks, n_looked_at=n_looked_at, slices=slices, features=features)
 
 # %% ../../nbs/07_evaluation/06_evaluate.ipynb #2f322925
-def _get_logits(learn, paths):
+def _get_logits(learn, photos):
     "The readable photos, and their logits: in fp32, where the two best classes are close"
-    backbone = feature_extractor(learn)
-    features = get_features(paths, backbone)
+    backbone = feature_extractor(learn).freeze()
+    features = get_features(photos, backbone)
     if not len(features): return [], np.zeros((0, 2))
     logits = get_logits(learn, features.values)
-    close = np.flatnonzero(small_margin(softmax(logits, learn.posthoc.temperature)))
-    again = get_features([features.paths[i] for i in close], backbone, precision='fp32')
+    close = np.flatnonzero(small_margin(softmax(logits)))
+    again = get_features([ScannedPhoto(features.paths[i], features.hashes[i]) for i in close], backbone, precision='fp32')
     if len(close): logits[close] = get_logits(learn, again.values)
     return features.paths, logits
 
@@ -193,12 +196,10 @@ def _test(learn, photos):
     classes, test, open_set = list(learn.dls.vocab), photos.test, learn.posthoc.open_set
     if not len(test): raise DataError(f'no test photos in `{photos.source}`', '1 or more', '`read_photos` holds some out')
     check_classes(test, classes, 'test photos')   # before photos are opened
-    paths, logits = _get_logits(learn, test.path)
-    imagenet = get_imagenet_probabilities(paths)
-    readable = set(imagenet.paths)
-    test = test[test.path.map(Path).isin(readable)].reset_index(drop=True)
-    if not len(test): raise DataError(f'none of {len(photos.test)} test photos can be read', '1 or more', 'Check the folder')
-    logits = logits[[o in readable for o in paths]]
+    paths, logits = _get_logits(learn, test)
+    if not len(paths): raise DataError(f'none of {len(test)} test photos can be read', '1 or more', 'Check the folder')
+    test = test[test.path.map(Path).isin(paths)].reset_index(drop=True)
+    imagenet = get_imagenet_probabilities(test)
     temperature, seen = learn.posthoc.temperature, _seen_by(learn, photos)
     result = evaluate(softmax(logits, temperature), test, classes, seen, photos.groups, imagenet.values, open_set)
     result.metrics |= dict(temperature=temperature, before_temperature=score_probabilities(softmax(logits), result.truth))
@@ -208,11 +209,21 @@ def _seen_by(learn, photos):
     "The photos that a model was trained on: its folder knows, if it has one"
     folder = model_folder(learn)
     if folder and (folder/'photos.csv').exists(): return read_training_photos(folder)
-    return photos.table[photos.table.split != 'test'].reset_index(drop=True)
+    table = photos_as_trained(learn, photos).table
+    return table[table.split != 'test'].reset_index(drop=True)
+
+def _learner_notes(learn, seen, photos):
+    "What differs between a learner's own `dls` and what it is tested with"
+    split = photos.table.sha256.map(dict(zip(seen.sha256, seen.split)))
+    n = int((split.notna() & (photos.table.split != 'test') & (split != photos.table.split)).sum())
+    if n: yield f'{n} photos are in another split of `learn.dls` than of `photos`; the temperature was fitted on the validation photos of `learn.dls`.'
+    resize = next((o for o in learn.dls.valid.after_item.fs if type(o) is Resize), None)
+    if resize and resize.resamples[0] == Image.Resampling.BILINEAR:
+        yield "Photos were resized with Pillow's bicubic filter, as the saved model does it; fastai's `Resize` in `learn.dls` is bilinear, so `learn.get_preds` may answer otherwise where two classes are close. `photo_tfms` is bicubic."
 
 def _note_test(learn, result, trained, photos):
     "`result` with what is known of its model; the test is noted in the model's folder, if that can be written"
-    notes = data_notes(photos)
+    notes = data_notes(photos) + list(_learner_notes(learn, result.seen, photos))
     try: info = note_test(learn, result.metrics, fingerprint_photos(result.answers))
     except FileError as e:
         info = read_info(model_folder(learn))
@@ -223,15 +234,18 @@ def _note_test(learn, result, trained, photos):
 def _examine(learn, result, imagenet, photos):
     "`examine` with features of all photos that are still there"
     backbone, answers = feature_extractor(learn, mirror=False), result.answers   # those of the training photos are in the cache
-    there = find_present(result.seen).path
-    kinds = dict(size=slice_by_size(answers.path, backbone.px), source=slice_by_source(answers.path, photos.source))
+    everything = pd.concat([find_present(result.seen), answers])[['path', 'sha256']]
+    kinds = dict(source=slice_by_source(answers.path, photos.source))
+    if {'width', 'height'} <= set(photos.table):   # a table made by hand may lack them
+        sizes = answers[['sha256']].merge(photos.test[['sha256', 'width', 'height']].drop_duplicates('sha256'), how='left')
+        kinds = dict(size=slice_by_size(sizes, backbone.px)) | kinds
     if photos.groups: kinds['group'] = answers.label.map(photos.groups).tolist()
-    return examine(result, imagenet, get_features([*there, *answers.path], backbone), kinds)
+    return examine(result, imagenet, get_features(everything, backbone), kinds)
 
 def _explain(learn, result, n):
     "`result` with its worst mistakes explained"
     wrong = result.top_losses(len(result.answers)).loc[lambda o: ~o.right].head(n)
-    return replace(result, mistakes=explain_mistakes(learn, wrong, result.seen))
+    return replace(result, mistakes=explain_mistakes(learn, wrong, result.seen, features=result.features))
 
 # %% ../../nbs/07_evaluation/06_evaluate.ipynb #38c7f3bf
 @patch

@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np, pandas as pd
-from PIL import Image
 
-from ..core.settings import DataError, ModelFileError
+from ..core.copies import as_photos
+from ..core.settings import Code, DataError, ModelFileError
 from ..vision.duplicates import group_near_duplicates
 from ..vision.features import Features
 from ..data.folders import find_rows
@@ -23,16 +23,17 @@ from ..data.splits import check_photos, Photos
 from .metrics import wilson_interval
 
 # %% ../../nbs/07_evaluation/02_holdout.ipynb #d99c5c84
-_left_out = dict(duplicate='Left out as copies of other photos: {}.', no_class='Left out because they are in no class folder: {}.',
-                 unreadable='Left out because they could not be read: {}.',
-                 trained_on='{} photos that the model was trained on were left out.')
+_left_out = {Code.duplicate: 'Left out as copies of other photos: {}.', Code.no_class: 'Left out because they are in no class folder: {}.',
+             Code.unreadable: 'Left out because they could not be read: {}.',
+             Code.trained_on: '{} photos that the model was trained on were left out.'}
 
 def data_notes(
     photos:Photos # From `read_photos` or `read_test_photos`
 ) -> list: # Sentences
     "What a reader of the result should know about the photos"
     notes = ['These are drawings, made to prove that the machinery works. The numbers say nothing about photos.'] if photos.drawn else []
-    counts = photos.skipped.get('code', pd.Series(dtype=str)).value_counts()   # tables of earlier versions have no codes
+    codes = photos.skipped.get('code', pd.Series(dtype=str))   # tables of earlier versions have no codes
+    counts = codes.where(codes.isin(_left_out), Code.unreadable.value).value_counts()   # empty, damaged …: all of them could not be read
     return notes + [sentence.format(counts[code]) for code,sentence in _left_out.items() if code in counts]
 
 # %% ../../nbs/07_evaluation/02_holdout.ipynb #e1788416
@@ -58,9 +59,9 @@ def read_test_photos(
     test = rows[ready] if ready.any() else rows[~known]
     if not len(test): raise DataError(f'no test photos in `{source}`: {known.sum()} photos trained on, {len(skipped)} unreadable', '1 or more that the model never saw', 'Add photos')
     if not ready.any():
-        trained_on = rows[known].assign(reason='the model was trained on it', code='trained_on')
+        trained_on = rows[known].assign(reason='the model was trained on it', code=Code.trained_on.value)
         skipped = pd.concat([skipped, trained_on], ignore_index=True)
-    return Photos(test.assign(split='test').reset_index(drop=True), skipped, str(source), groups)
+    return Photos(test.assign(split='test').drop(columns='grey').reset_index(drop=True), skipped, str(source), groups)
 
 def fingerprint_photos(
     photos:pd.DataFrame # Columns label, sha256
@@ -77,29 +78,27 @@ def find_leaks(
     "Test photos that show a picture which was trained on"
     path_of = dict(zip(seen.sha256, seen.path))
     leaks = {o.path: (path_of[o.sha256], 'same bytes') for o in test.itertuples() if o.sha256 in path_of}
-    row_of = {} if features is None else {Path(o): i for i,o in enumerate(features.paths)}
-    there = [o for o in seen.path if Path(o) in row_of]
-    if there: leaks = _same_pictures([o for o in test.path if Path(o) in row_of], there, features.values, row_of) | leaks
+    row_of = {} if features is None else {str(o): i for i,o in enumerate(features.paths)}
+    test, there = ([o for o in as_photos(table) if str(Path(o)) in row_of] for table in (test, seen))
+    if there: leaks = _same_pictures(test, there, features.values, row_of) | leaks
     return [dict(test=str(k), trained_on=str(o), how=how) for k,(o,how) in leaks.items()], None if features is None else len(there)
 
 def _same_pictures(test, seen, values, row_of):
     "{test photo: (training photo, 'same picture')}"
-    paths = [*map(Path, test), *map(Path, seen)]   # a table may name a photo twice
-    groups = group_near_duplicates(paths, values[[row_of[o] for o in paths]])
+    photos = [*test, *seen]   # a table may name a photo twice
+    groups = group_near_duplicates(photos, values[[row_of[str(Path(o))] for o in photos]])
     first = {}   # group -> its first training photo
-    for path,group in zip(paths[len(test):], groups[len(test):]): first.setdefault(group, path)
-    return {str(path): (first[group], 'same picture') for path,group in zip(paths[:len(test)], groups) if group in first}
+    for path,group in zip(seen, groups[len(test):]): first.setdefault(group, str(path))
+    return {str(path): (first[group], 'same picture') for path,group in zip(test, groups) if group in first}
 
 # %% ../../nbs/07_evaluation/02_holdout.ipynb #e28b1e88
-def _shorter_side(path):
-    with Image.open(path) as img: return min(img.size)
-
 def slice_by_size(
-    paths:list, # Readable photos
-    px:int      # Side of the network's input
+    photos:pd.DataFrame, # Columns width, height in px
+    px:int               # Side of the network's input
 ) -> list: # A name for each
     "Photos by their shorter side: enlarged for the network, up to twice as large, or larger"
-    return [f'shorter side under {px} px' if o < px else f'{px} to {2*px} px' if o <= 2*px else f'over {2*px} px' for o in map(_shorter_side, paths)]
+    shorter = photos[['width', 'height']].min(axis=1)
+    return [f'shorter side under {px} px' if o < px else f'{px} to {2*px} px' if o <= 2*px else f'over {2*px} px' for o in shorter]
 
 # %% ../../nbs/07_evaluation/02_holdout.ipynb #076b65de
 def slice_by_source(
@@ -109,9 +108,10 @@ def slice_by_source(
     "Photos by the site they came from, or by the table's column `source`"
     source = Path(source).expanduser()
     if source.is_dir(): known = {(source/o['path']).resolve(): urlsplit(o['url']).hostname for o in read_manifest(source) if o['path'] and o['url']}
-    else:
+    elif source.is_file():
         table = pd.read_csv(source, dtype=str, keep_default_na=False)
         known = {(source.parent/o.path).resolve(): o.source for o in table.itertuples()} if 'source' in table else {}
+    else: known = {}   # it has gone since it was read
     return [known.get(Path(o).resolve()) or '' for o in paths]
 
 # %% ../../nbs/07_evaluation/02_holdout.ipynb #7006d246

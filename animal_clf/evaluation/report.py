@@ -14,6 +14,7 @@ import numpy as np, pandas as pd
 from fastcore.basics import patch
 from fastcore.xml import B, Div, H1, H2, H3, Li, P, Small, Td, to_xml, Ul
 
+from ..core.copies import as_photos, ScannedPhoto
 from ..core.files import atomic_write
 from ..core.images import thumbnail_url
 from ..core.progress import status, Stopwatch
@@ -49,7 +50,8 @@ def _draw_tsne(result):
     "A t-SNE picture of test and training photos, with rings around the misclassified ones"
     features, wrong = result.features, set(map(Path, result.wrong))
     labels = find_labels(features.paths, pd.concat([result.seen, result.answers])[['path', 'label']])
-    return figure_png(plot_tsne, features.values, labels, wrong=[o in wrong for o in features.paths], paths=features.paths)
+    photos = [ScannedPhoto(*o) for o in zip(features.paths, features.hashes)]
+    return figure_png(plot_tsne, features.values, labels, wrong=[o in wrong for o in features.paths], paths=photos)
 
 # %% ../../nbs/07_evaluation/09_report.ipynb #c9635d5a
 def _percent_or_dash(value): return '–' if value is None else f'{value:.1%}'
@@ -105,7 +107,7 @@ def _mistake(mistake):
 
 def _grid(rows, what):
     "Photos beside one another, with their answers"
-    return Div(*[photo_figure(thumbnail_url(o.path), f'{what} {o.label}', describe_answer(o)) for o in rows.itertuples()], cls='grid')
+    return Div(*[photo_figure(thumbnail_url(p), f'{what} {o.label}', describe_answer(o)) for o,p in zip(rows.itertuples(), as_photos(rows))], cls='grid')
 
 def _mistakes_part(result, most=36):
     explained = result.mistakes

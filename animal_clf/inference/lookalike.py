@@ -25,7 +25,7 @@ def _see(learn, paths):
     engine = choose_engine(len(paths))
     features = get_features(paths, feature_extractor(learn), engine, keep=False)
     imagenet = get_imagenet_probabilities(features.paths, engine, keep=False)
-    return features.paths, features.values, imagenet.values, {o['path']: o['reason'] for o in features.skipped}
+    return features.paths, features.values, imagenet.values, {o['path']: f"{o['path']}: {o['reason']}" for o in features.skipped}
 
 def _unanswered(path, error):
     return dict(path=str(path), known=None, score=None, softmax=None, seen_from=None, nearest=[], similar=[], error=error)

@@ -100,7 +100,7 @@ class Predictor:
     ) -> Predictions:
         "What the model says about photos that have been fitted into the square"
         predictions = self._see(self.run, pixels)
-        close = np.flatnonzero(small_margin(predictions.probabilities)) if self.rounds else ()
+        close = np.flatnonzero(small_margin(predictions.probabilities, self.learn.posthoc.temperature)) if self.rounds else ()
         if len(close): predictions.put(close, self._see(self.exact, [o[close] for o in pixels]))
         return predictions
 

@@ -10,6 +10,7 @@ from collections import deque
 
 from fastcore.basics import patch
 
+from ..core.settings import Code
 from ..data.manifest import check_url, manifest_columns, new_row
 
 # %% ../../nbs/04_scraping/07_candidates.ipynb #7c50d945
@@ -90,4 +91,4 @@ def copy_reason(
     return f'the same {"bytes" if row["sha256"] == first["sha256"] else "picture"} as {first["path"]}'
 
 # %% ../../nbs/04_scraping/07_candidates.ipynb #2ba15701
-def _is_rejected(row): return row['status'] == 'set aside' and not row['path'].startswith('set-aside/duplicate/')
+def _is_rejected(row): return row['status'] == 'set aside' and row['code'] != Code.duplicate

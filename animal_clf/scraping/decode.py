@@ -10,12 +10,12 @@ import io, os
 from contextlib import suppress
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ..core.files import hash_file
 from ..core.images import exif_orientation, open_photo
 from ..core.progress import progress
-from ..core.settings import PhotoError, SettingsError
+from ..core.settings import Code, PhotoError, SettingsError
 from ..core.workers import TIMEOUT_EXIT, WorkerPool, run_worker
 
 # %% ../../nbs/04_scraping/05_decode.ipynb #phash001
@@ -34,16 +34,16 @@ def inspect_photo(
     path:str|Path, # Any file
     px:int=None,   # Longest side of the small photo in px; without it, none is made
     min_px:int=16  # Shortest side that the small photo may have, in px
-) -> dict: # `fault` (short) and `reason` (in words) or neither; `sha256 width height`; of the small photo `phash` and its bytes, `photo`
+) -> dict: # `code` (a `Code`) and `reason` (in words) or neither; `sha256 width height`; of the small photo `phash` and its bytes, `photo`
     "Open the photo at `path`, in this process"
-    path, facts = Path(path), dict(fault='', reason='', sha256='', phash='', width=None, height=None, photo=b'')
+    path, facts = Path(path), dict(code='', reason='', sha256='', phash='', width=None, height=None, photo=b'')
     try:
         facts['sha256'] = hash_file(path)
         img = open_photo(path, min_px=px or 32)
         facts['width'], facts['height'] = _upright_size(path)
         if px: facts.update(_make_small(img, facts['width'], facts['height'], px, min_px))
-    except PhotoError as e: facts.update(fault=_fault(e, path), reason=e.found.split('` ', 1)[-1])
-    except MemoryError: facts.update(fault='too-large', reason='takes more memory than a photo may')
+    except PhotoError as e: facts.update(code=str(e.code), reason=e.reason)
+    except MemoryError: facts.update(code=Code.too_large.value, reason='takes more memory than a photo may')
     return facts
 
 # %% ../../nbs/04_scraping/05_decode.ipynb #e4fb49e3
@@ -55,16 +55,10 @@ def _make_small(img, width, height, px, min_px):
     scale = min(1, px/max(width, height))
     size = round(width*scale), round(height*scale)
     if min(size) < min_px:
-        return dict(fault='too-small', reason=f'{width} × {height} px: its short side would be {min(size)} px, at least {min_px} needed')
+        return dict(code=Code.too_small.value, reason=f'{width} × {height} px: its short side would be {min(size)} px, at least {min_px} needed')
     small, out = img.resize(size, Image.Resampling.BICUBIC, reducing_gap=2), io.BytesIO()
     small.save(out, 'JPEG', quality=90)
     return dict(phash=perceptual_hash(small), photo=out.getvalue())
-
-def _fault(error, path):
-    "Short name of why a photo can't be opened"
-    if isinstance(error.__cause__, Image.DecompressionBombError): return 'too-large'
-    if not isinstance(error.__cause__, UnidentifiedImageError): return 'unreadable'
-    return 'not-a-photo' if path.stat().st_size else 'empty'
 
 # %% ../../nbs/04_scraping/05_decode.ipynb #08ff219f
 def run_decoder(
@@ -90,7 +84,7 @@ def _try_inspect(path, px, min_px):
     try: return inspect_photo(path, px, min_px)
     except Exception as e: return _failed_inspection(path, f'the decoder failed on it: {type(e).__name__} {e}'.strip())
 
-def _failed_inspection(path, reason): return dict(fault='unreadable', reason=reason, sha256=hash_file(path), phash='', width=None, height=None, photo=b'')
+def _failed_inspection(path, reason): return dict(code=Code.unreadable.value, reason=reason, sha256=hash_file(path), phash='', width=None, height=None, photo=b'')
 
 # %% ../../nbs/04_scraping/05_decode.ipynb #0b771d82
 class DecoderPool(WorkerPool):

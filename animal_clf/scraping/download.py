@@ -18,7 +18,7 @@ from fastcore.basics import patch
 from ..core.files import check_writable
 from ..core.images import find_photos
 from ..core.progress import progress
-from ..core.settings import DataError, SearchError, SettingsError
+from ..core.settings import Code, DataError, SearchError, SettingsError
 from ..data.manifest import check_class, check_url, count_rows, group_rows, Journal, manifest_columns, new_row, read_manifest
 from ..data.manifest import quarantine, recover, write_manifest
 from .candidates import CandidateQueue, copy_reason
@@ -81,7 +81,7 @@ def _reopen(rows, files):
 
 def _is_open(row, limits):
     "Is there still something to fetch?"
-    return row['status'] == 'found' or row['status'] == 'failed' and is_retryable(row['reason'], row['http_status'], limits)
+    return row['status'] == 'found' or row['status'] == 'failed' and is_retryable(row['code'], row['http_status'], limits)
 
 # %% ../../nbs/04_scraping/08_download.ipynb #2de44983
 async def _fetch_rows(rows, folder, limits, journal):
@@ -98,7 +98,7 @@ async def _fetch_row(fetcher, row, folder, journal):
     "Fetch the photo of `row`, which says how it went; it stays `found` if the time of the run was up before it got a slot"
     result = await fetcher.fetch(row['url'], folder/'raw'/row['class']/stem_of(row['url']))
     if result.status == 'found': return False
-    row.update(status=result.status, http_status=result.http_status, time=result.time, reason=result.reason)
+    row.update(status=result.status, http_status=result.http_status, time=result.time, code=str(result.code), reason=result.reason)
     if result.status == 'fetched': record_file(row, result.suffix, sha256=result.sha256)
     journal.add(row)
     return True
@@ -246,10 +246,10 @@ async def _try_one(self:_Collector, todo, row):
     if row['status'] != 'failed':
         facts = await asyncio.get_running_loop().run_in_executor(self.decoders.threads, self.decoders.inspect_photo, self.folder/row['raw'], self.px)
         kept = todo.kept
-        if facts['fault']: record_inspection(row, facts, self.folder, self.journal)
+        if facts['code']: record_inspection(row, facts, self.folder, self.journal)
         else: self._keep(todo, row, facts)
         self.bar.update(todo.kept - kept)
-    is_copy = row['path'].startswith('set-aside/duplicate/')
+    is_copy = row['code'] == Code.duplicate
     self.counts.update(failed=row['status'] != 'kept' and not is_copy, duplicate=is_copy)
     self.bar.set_postfix(kept=self.bar.n, **self.counts, refresh=False)
 
@@ -261,7 +261,7 @@ def _keep(self:_Collector, todo, row, facts):
     record_inspection(row, facts, self.folder)
     first, copies = todo.resolve_copies(row)
     for o in copies:
-        if o['status'] != 'set aside': quarantine(o, self.folder, 'duplicate', copy_reason(o, first), self.journal)
+        if o['status'] != 'set aside': quarantine(o, self.folder, Code.duplicate, copy_reason(o, first), self.journal)
         else:
             o['reason'] = copy_reason(o, first)
             self.journal.add(o)
@@ -287,7 +287,7 @@ def _check_photos(name, rows, folder):
     for row in rows:
         if row['status'] != 'kept' or row['path'] in here: continue
         if row['raw'] and (folder/row['raw']).is_file(): row.update(status='fetched', path=row['raw'], phash='')
-        else: row.update(status='missing', reason='the photo is gone')
+        else: row.update(status='missing', code=Code.missing.value, reason='the photo is gone')
 
 def _count_photos(name, folder):
     photos = folder/'photos'/name

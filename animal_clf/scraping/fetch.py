@@ -21,8 +21,9 @@ _all_ = ['Limits']
 
 from .. import __version__
 from ..core.files import atomic_write
+from ..core.settings import Code
 from .throttle import BadURL, FetchError, Limits, max_retry_after_s, read_retry_after, retried_statuses, DeadlineExceeded, Throttle
-from .urls import check_proxied_host, find_proxies, public_only_sockets, ThreadedResolver, resolve_redirect, parse_networks, printable, parse_url
+from .urls import check_proxied_host, find_proxies, noting_refusals, public_only_sockets, ThreadedResolver, resolve_redirect, parse_networks, printable, parse_url
 
 # %% ../../nbs/04_scraping/04_fetch.ipynb #6c918657
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class FetchResult:
     suffix:str=''         # Of the file: `.jpg`, `.png` …
     sha256:str=''         # Of the file, 64 hex digits
     size:int=0            # Of the file, in bytes
-    reason:str=''         # Why there is no file
+    code:str=''           # A `Code`: why there is no file
+    reason:str=''         # The same in words
     time:str=''           # When the answer came: UTC, ISO 8601, to the second
 
 def _result(status, **values): return FetchResult(status, time=datetime.now(timezone.utc).isoformat(timespec='seconds'), **values)
@@ -55,33 +57,30 @@ def _opted_out(headers):
     return sorted(words & {'noai', 'noimageai'})
 
 # %% ../../nbs/04_scraping/04_fetch.ipynb #4ac2a371
-_opt_out, _not_public = 'its owner does not want it used to train models', 'its address is not public'
-
 def _no_photo(response):
     "The error for a `response` with another status than 200"
     status, retry = response.status, response.status in retried_statuses
     wait_s = (read_retry_after(response.headers.get('Retry-After', '')) or 0) if retry else 0
     long = f', and come back after {wait_s:.0f} s' if wait_s > max_retry_after_s else ''
-    return FetchError(f'HTTP {status} {printable(response.reason or "")}'.strip() + long, status, retry and not long, wait_s)
+    return FetchError(Code.http_error, f'HTTP {status} {printable(response.reason or "")}'.strip() + long, status, retry and not long, wait_s)
 
 _passing = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EADDRNOTAVAIL)   # too many connections at once, on our side
 
-def _to_fetch_error(error, limits):
-    "The `FetchError` for an `error` of the HTTP client"
+def _to_fetch_error(error, limits, refused):
+    "The `FetchError` for an `error` of the HTTP client; addresses that were `refused` meanwhile explain it"
     import aiohttp
-    refused = re.findall(r'refused: (\S+ \([a-z-]+\))', str(getattr(error, 'os_error', error)))
-    if refused: return BadURL(f'{_not_public}: {", ".join(dict.fromkeys(refused))}')
-    if isinstance(error, aiohttp.ConnectionTimeoutError): return FetchError(f'no connection within {limits.connect_s:g} s')
-    if isinstance(error, aiohttp.SocketTimeoutError): return FetchError(f'not a byte within {limits.first_byte_s:g} s')
-    if isinstance(error, asyncio.TimeoutError): return FetchError(f'not whole within {limits.photo_s:g} s')
-    if isinstance(error, aiohttp.ClientConnectorDNSError): return FetchError('its host is not known', retry=error.os_error.errno == socket.EAI_AGAIN)
-    if isinstance(error, (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError)): return FetchError(f'no safe connection: {_cause(error)}')
-    if isinstance(error, aiohttp.ClientConnectorError): return FetchError(f'no connection: {_cause(error)}', retry=error.os_error.errno in _passing)
-    if isinstance(error, aiohttp.ClientPayloadError): return FetchError('cut short', retry=True)
-    if isinstance(error, aiohttp.InvalidURL): return BadURL(f'not an address of the web: {printable(error)}')
-    if isinstance(error, (aiohttp.ClientConnectionError, ConnectionError)): return FetchError('the connection broke', retry=True)
-    if isinstance(error, aiohttp.ClientResponseError): return FetchError(f'an answer that is not HTTP: {_first_words(error.message)}')
-    return FetchError(f'an answer that makes no sense: {type(error).__name__} {printable(error)}'.strip())
+    if refused: return BadURL(Code.not_public, f'{Code.not_public.words}: {", ".join(dict.fromkeys(refused))}')
+    if isinstance(error, aiohttp.ConnectionTimeoutError): return FetchError(Code.timeout, f'no connection within {limits.connect_s:g} s')
+    if isinstance(error, aiohttp.SocketTimeoutError): return FetchError(Code.timeout, f'not a byte within {limits.first_byte_s:g} s')
+    if isinstance(error, asyncio.TimeoutError): return FetchError(Code.timeout, f'not whole within {limits.photo_s:g} s')
+    if isinstance(error, aiohttp.ClientConnectorDNSError): return FetchError(Code.unknown_host, 'its host is not known', retry=error.os_error.errno == socket.EAI_AGAIN)
+    if isinstance(error, (aiohttp.ClientSSLError, aiohttp.ClientConnectorCertificateError)): return FetchError(Code.unsafe_connection, f'no safe connection: {_cause(error)}')
+    if isinstance(error, aiohttp.ClientConnectorError): return FetchError(Code.no_connection, f'no connection: {_cause(error)}', retry=error.os_error.errno in _passing)
+    if isinstance(error, aiohttp.ClientPayloadError): return FetchError(Code.bad_answer, 'cut short', retry=True)
+    if isinstance(error, aiohttp.InvalidURL): return BadURL(Code.bad_url, f'not an address of the web: {printable(error)}')
+    if isinstance(error, (aiohttp.ClientConnectionError, ConnectionError)): return FetchError(Code.connection_lost, 'the connection broke', retry=True)
+    if isinstance(error, aiohttp.ClientResponseError): return FetchError(Code.bad_answer, f'an answer that is not HTTP: {_first_words(error.message)}')
+    return FetchError(Code.bad_answer, f'an answer that makes no sense: {type(error).__name__} {printable(error)}'.strip())
 
 def _first_words(message): return printable(' '.join(re.split(r"\n\s*b['\"]", message)[0].split()).rstrip(':'))
 
@@ -92,14 +91,14 @@ def _cause(error):
 
 # %% ../../nbs/04_scraping/04_fetch.ipynb #c5774f1c
 def is_retryable(
-    reason:str,      # Of a `FetchResult` that failed
+    code:str,        # A `Code`, of a `FetchResult` that failed
     http_status:int, # The same; or `None`
     limits:Limits    # Those of the next run
 ) -> bool:
     "Has it any sense to try an address again in another run?"
-    if reason.startswith(_opt_out): return not limits.opt_out
-    if reason.startswith(_not_public): return bool(limits.private)
-    if reason.startswith('not an address of the web'): return False
+    if code == Code.opted_out: return not limits.opt_out
+    if code == Code.not_public: return bool(limits.private)
+    if code == Code.bad_url: return False
     return http_status is None or http_status in retried_statuses
 
 # %% ../../nbs/04_scraping/04_fetch.ipynb #b78f54ce
@@ -135,7 +134,7 @@ class Fetcher:
                 if not failed.retry: break
         except DeadlineExceeded:
             if not failed: return _result('found', reason='the time was up')
-        return _result('failed', http_status=failed.status, reason=failed.reason)
+        return _result('failed', http_status=failed.status, code=failed.code, reason=failed.reason)
 
 # %% ../../nbs/04_scraping/04_fetch.ipynb #b9a1704b
 def _open_session(limits, make_socket):
@@ -175,9 +174,9 @@ async def _follow(self:Fetcher, url, stem, before):
                 raise
         if isinstance(result, FetchResult): return result
         left_s -= time.monotonic() - start
-        if result in seen: raise FetchError('redirected in a circle', status)
-        if len(seen) > 5: raise FetchError('redirected more than 5 times', status)
-        if left_s <= 0: raise FetchError(f'not whole within {self.limits.photo_s:g} s')
+        if result in seen: raise FetchError(Code.bad_answer, 'redirected in a circle', status)
+        if len(seen) > 5: raise FetchError(Code.bad_answer, 'redirected more than 5 times', status)
+        if left_s <= 0: raise FetchError(Code.timeout, f'not whole within {self.limits.photo_s:g} s')
         url = result
 
 @patch
@@ -200,10 +199,11 @@ async def _request(self:Fetcher, url, slot, left_s, stem, before):
 def _explaining(self:Fetcher):
     "Whatever a server does in the block is a `FetchError`; what goes wrong with our own files is not for here"
     from aiohttp import ClientError
-    try: yield
-    except (ClientError, asyncio.TimeoutError, OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as e:
-        if isinstance(e, asyncio.TimeoutError): self.throttle.left_s()
-        raise _to_fetch_error(e, self.limits) from e
+    with noting_refusals() as refused:
+        try: yield
+        except (ClientError, asyncio.TimeoutError, OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as e:
+            if isinstance(e, asyncio.TimeoutError): self.throttle.left_s()
+            raise _to_fetch_error(e, self.limits, refused) from e
 
 @patch
 def _route(self:Fetcher, url):
@@ -218,7 +218,7 @@ def _route(self:Fetcher, url):
 async def _read(self:Fetcher, url, response, stem, before):
     "The `FetchResult` that `response` makes, or the next URL"
     if self.limits.opt_out and (words := _opted_out(response.headers)):
-        raise FetchError(f'{_opt_out}: X-Robots-Tag {", ".join(words)}', response.status)
+        raise FetchError(Code.opted_out, f'{Code.opted_out.words}: X-Robots-Tag {", ".join(words)}', response.status)
     if response.status in (301, 302, 303, 307, 308): return _redirect(url, response)
     if response.status != 200:
         error = _no_photo(response)
@@ -231,16 +231,16 @@ async def _read(self:Fetcher, url, response, stem, before):
 def _checked(make, status, *args):
     "What `make` makes of an address, or a `BadURL`"
     try: return make(*args)
-    except ValueError as e: raise BadURL(str(e), status) from e
+    except ValueError as e: raise BadURL(Code.bad_url, str(e), status) from e
 
 def _redirect(url, response):
     "The URL that `response` to `url` redirects to"
     place = response.headers.get('Location', '').strip()
-    if not place: raise FetchError(f'HTTP {response.status} without a place to go to', response.status)
+    if not place: raise FetchError(Code.bad_answer, f'HTTP {response.status} without a place to go to', response.status)
     return _checked(resolve_redirect, response.status, url, place)
 
 # %% ../../nbs/04_scraping/04_fetch.ipynb #0d6ce6b8
-def _too_large(limits): return FetchError(f'larger than {limits.max_mb:g} MB', 200)
+def _too_large(limits): return FetchError(Code.too_large, f'larger than {limits.max_mb:g} MB', 200)
 
 def _what_else(head, headers):
     "What begins with `head` instead of a photo, in words"
@@ -263,7 +263,7 @@ async def _save(self:Fetcher, response, stem, before):
     head = chunk = await self._chunk(response)
     while chunk and len(head) < 16: head += (chunk := await self._chunk(response))
     suffix = photo_suffix(head)
-    if not suffix: raise FetchError(_what_else(head, response.headers), 200)
+    if not suffix: raise FetchError(Code.not_a_photo if head else Code.empty, _what_else(head, response.headers), 200)
     with atomic_write(stem.with_name(stem.name + suffix)) as part:
         with open(part, 'wb') as file: digest, size = await self._write(file, head, response)
         result = _result('fetched', http_status=200, suffix=suffix, sha256=digest, size=size)

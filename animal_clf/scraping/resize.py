@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..core.files import atomic_write
 from ..core.images import natural_key
-from ..core.settings import DataError, SettingsError
+from ..core.settings import Code, DataError, SettingsError
 from ..data.manifest import check_class, free_path, group_rows, Journal, new_row, read_manifest, quarantine, recover, write_manifest
 from .decode import DecoderPool
 
@@ -49,7 +49,7 @@ def record_file(
 ):
     "Enter in `row` that its file is there"
     raw = f'raw/{row["class"]}/{stem_of(row["url"])}{suffix}'
-    row.update(facts, raw=raw, path=raw, status='fetched', reason='')
+    row.update(facts, raw=raw, path=raw, status='fetched', code='', reason='')
 
 def claim_orphans(
     rows:list, # Rows of one class, with their addresses; changed here
@@ -80,12 +80,12 @@ def _verify(rows, manifest, folder, decoders):
     first = {}
     try:
         for row,facts in zip(rows, inspected):
-            fault, reason = facts['fault'], facts['reason']
+            code, reason = facts['code'], facts['reason']
             row.update({k: facts[k] for k in ('sha256', 'width', 'height')})
-            if not fault and (other := first.setdefault((row['class'], row['sha256']), row)) is not row:
-                fault, reason = 'duplicate', f'the same bytes as {other["raw"]}'
-            if fault: quarantine(row, folder, fault, reason)
-            elif row['status'] != 'kept': row.update(status='verified', reason='')
+            if not code and (other := first.setdefault((row['class'], row['sha256']), row)) is not row:
+                code, reason = Code.duplicate, f'the same bytes as {other["raw"]}'
+            if code: quarantine(row, folder, code, reason)
+            elif row['status'] != 'kept': row.update(status='verified', code='', reason='')
     finally: write_manifest(manifest, folder)
 
 def _raw_rows(manifest, folder, classes):
@@ -101,7 +101,7 @@ def _raw_rows(manifest, folder, classes):
             if raw not in known: manifest.append(here[raw])
     for row in manifest:
         if row['class'] in classes and row['status'] in ('fetched', 'verified') and row['raw'] not in here:
-            row.update(status='missing', reason='the file is gone')
+            row.update(status='missing', code=Code.missing.value, reason='the file is gone')
     rows = [o for o in here.values() if o['status'] != 'set aside']
     return sorted(rows, key=lambda o: not o['path'].startswith('photos/'))
 
@@ -181,6 +181,6 @@ def record_inspection(
 ):
     "Enter in `row` what was seen, and set its photo aside if that is a fault"
     row.update({k: facts[k] for k in ('sha256', 'phash', 'width', 'height') if facts.get(k)})
-    if not facts.get('fault'): return row.update(status='kept', reason='')
+    if not facts.get('code'): return row.update(status='kept', code='', reason='')
     if not (folder/row['path']).is_file(): row['path'] = row['raw']
-    quarantine(row, folder, facts['fault'], facts['reason'], journal)
+    quarantine(row, folder, facts['code'], facts['reason'], journal)

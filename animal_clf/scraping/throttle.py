@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 
-from ..core.settings import SettingsError
+from ..core.settings import Code, SettingsError
 from .urls import parse_networks
 
 # %% ../../nbs/04_scraping/03_throttle.ipynb #b609c973
@@ -43,9 +43,9 @@ class Limits:
 
 # %% ../../nbs/04_scraping/03_throttle.ipynb #d045d80c
 class FetchError(Exception):
-    "A photo that can't be had: the `reason`, the HTTP `status` if there was one, and may we `retry`, and when?"
-    def __init__(self, reason, status=None, retry=False, wait_s=0):
-        self.reason, self.status, self.retry, self.wait_s = reason, status, retry, wait_s
+    "A photo that can't be had: `code` and `reason`, the HTTP `status` if there was one, and may we `retry`, and when?"
+    def __init__(self, code, reason, status=None, retry=False, wait_s=0):
+        self.code, self.reason, self.status, self.retry, self.wait_s = code, reason, status, retry, wait_s
 
 class BadURL(FetchError): "An address that isn't asked for; if somebody redirected to it, that was the answer"
 class DeadlineExceeded(Exception): "The time of the whole run is over"
@@ -143,5 +143,5 @@ class Throttle:
     async def _wait_unblocked(self, host):
         "Wait until `host` may be asked again; `FetchError` if that takes too long"
         while (wait_s := host.blocked_until - time.monotonic()) > 0:
-            if wait_s > max_retry_after_s: raise FetchError(f'not asked: its host wants to be left alone for {wait_s:.0f} s more')
+            if wait_s > max_retry_after_s: raise FetchError(Code.rate_limited, f'not asked: its host wants to be left alone for {wait_s:.0f} s more')
             await self.sleep(wait_s + random.random()/4)

@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['parse_url', 'printable', 'resolve_redirect', 'nonpublic_kind', 'parse_networks', 'NonPublicAddress',
-           'public_only_sockets', 'ThreadedResolver', 'check_proxied_host', 'find_proxies']
+           'public_only_sockets', 'noting_refusals', 'ThreadedResolver', 'check_proxied_host', 'find_proxies']
 
 # %% ../../nbs/04_scraping/02_urls.ipynb #e2512e9e
 import asyncio, ipaddress, re, socket, threading
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from urllib.parse import quote
 from urllib.request import getproxies
@@ -106,8 +108,22 @@ def public_only_sockets(
     return make
 
 # %% ../../nbs/04_scraping/02_urls.ipynb #d02e4716
+_refusals = ContextVar('refusals', default=None)
+
+@contextmanager
+def noting_refusals(): # Gives a list that fills: `'127.0.0.1 (loopback)'` …
+    "Note the addresses that are refused in the block, in its tasks too; an HTTP client tells of several errors in one sentence"
+    token = _refusals.set([])
+    try: yield _refusals.get()
+    finally: _refusals.reset(token)
+
+def _refuse(address, why):
+    refused = f'{address} ({why})'
+    if (noted := _refusals.get()) is not None: noted.append(refused)
+    raise NonPublicAddress(f'refused: {refused}')
+
 def _check_ip(ip, networks):
-    if (why := nonpublic_kind(ip)) and not _is_allowed(ip, networks): raise NonPublicAddress(f'refused: {ip} ({why})')
+    if (why := nonpublic_kind(ip)) and not _is_allowed(ip, networks): _refuse(ip, why)
 
 # %% ../../nbs/04_scraping/02_urls.ipynb #d5949b3d
 class ThreadedResolver:
@@ -141,7 +157,7 @@ def check_proxied_host(
         except OSError: ip = None
     if ip: return _check_ip(ip, networks)
     near = '.' not in host.strip('.') or host.rstrip('.').endswith(('.localhost', '.local', '.internal', '.lan', '.home.arpa'))
-    if near and not networks: raise NonPublicAddress(f'refused: {host} (private)')
+    if near and not networks: _refuse(host, 'private')
 
 def find_proxies() -> dict: # Scheme (`http`, `https` or `all`) -> the proxy's address
     "The proxies that the environment names"

@@ -36,8 +36,9 @@ def fit_temperature(
 _close = .5   # logarithm of the quotient of the two best probabilities
 
 def small_margin(
-    probabilities:np.ndarray # float (N, n_classes), 2 classes or more
+    probabilities:np.ndarray, # float (N, n_classes), 2 classes or more
+    temperature:float=1.      # At which they were computed, above 0
 ) -> np.ndarray: # bool (N,)
     "Could rounding to bf16 have changed the label?"
     second, first = np.sort(probabilities, axis=1)[:, -2:].T
-    return first < second*np.exp(_close)
+    return first < second*np.exp(_close/temperature)

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['NLLLossFlat', 'assemble_learner', 'animal_learner', 'PostHoc', 'weights_fingerprint', 'remember', 'recall',
            'last_layer', 'head_start', 'feature_extractor', 'get_logits', 'get_probabilities', 'Trained',
-           'note_training', 'arch_name', 'check_trained', 'freeze_share']
+           'note_training', 'arch_name', 'check_trained', 'photos_as_trained', 'freeze_share']
 
 # %% ../../nbs/06_training/04_learner.ipynb #6c8f7fcb
-import hashlib
+import hashlib, os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch
@@ -30,6 +30,8 @@ from torch.func import functional_call
 from ..core.settings import default_arch, PhotoError, SettingsError
 from ..vision.backbone import Backbone, find_weights, get_arch
 from ..vision.features import get_features
+from ..data.block import loaded_photos
+from ..data.splits import check_photos, Photos
 from .calibration import softmax
 from .open_set import ClassCentroids, OpenSetDetector
 from .recipes import HeadConfig
@@ -256,15 +258,15 @@ def get_probabilities(
 
 @patch
 def features(self:Learner,
-    paths:list,       # N photo files, all of them readable
+    photos,           # N photos, all of them readable: a list of paths, or a table with columns path, sha256, as `Photos` has it
     engine:str='auto' # As for `get_features`
-) -> np.ndarray: # float32 (N, D) in the order of `paths`
+) -> np.ndarray: # float32 (N, D) in the order of `photos`
     "What the network sees in photos: the values that go into its last layer"
-    found = get_features(paths, feature_extractor(self, mirror=False), engine)
+    found = get_features(photos, feature_extractor(self, mirror=False), engine)
     if found.skipped:
         first = found.skipped[0]
-        raise PhotoError(f"{len(found.skipped)} of {len(paths)} photos, which can't be read", 'photos that open',
-                         f"Leave them out. The first: {first['path']}: {first['reason']}")
+        raise PhotoError(f"{len(found.skipped)} of {len(photos)} photos, which can't be read", 'photos that open',
+                         f"Leave them out. The first: `{first['path']}` {first['reason']}", first['code'])
     return found.values
 
 # %% ../../nbs/06_training/04_learner.ipynb #882dbabf
@@ -325,6 +327,29 @@ def check_trained(
     if recall(learn, 'trained', stale=True) or len(_recorded_log(learn)): return
     raise SettingsError('a learner that was not trained', 'one that was',
                         'Call `learn.fine_tune(3)` or `learn.fit_head(photos)` first; for weights from `learn.load`, `check=False`')
+
+# %% ../../nbs/06_training/04_learner.ipynb #e2473b27
+def _add_strangers(table, loaded, vocab):
+    "`table` with those of the `loaded` photos that it doesn't have; a photo under another path is the same photo"
+    rows = loaded.assign(label=[vocab[int(o.labels[o.place])] for o in loaded.itertuples()])[['path', 'label', 'split']]
+    found = check_photos(rows)[0].drop(columns='grey')
+    split = table.sha256.map(dict(zip(found.sha256, found.split)))
+    return pd.concat([table.assign(split=split.fillna(table.split)), found[~found.sha256.isin(table.sha256)]], ignore_index=True)
+
+def photos_as_trained(
+    learn:Learner, # Trained by any call
+    photos:Photos  # Photos with their splits
+) -> Photos: # The same, where `learn.dls` hold nothing else; a test photo that was trained on is in `train` or `valid`
+    "`photos` as a learner was trained on them"
+    loaded = loaded_photos(learn.dls)
+    by_photos = bool(recall(learn, 'fitted', stale=True))   # `fit_head(photos)`: its training photos stay training photos
+    split, paths = dict(zip(loaded.path, loaded.split)), photos.table.path.map(os.path.abspath)
+    there, now = paths.map(split), photos.table.split
+    change = there.notna() & ~((now == 'train') & by_photos)
+    if (there[change] == now[change]).all() and paths.isin(split).sum() == len(loaded): return photos
+    table = photos.table.assign(split=there.where(change, now))
+    strangers = loaded[~loaded.path.isin(paths)]
+    return replace(photos, table=_add_strangers(table, strangers, learn.dls.vocab) if len(strangers) else table)
 
 # %% ../../nbs/06_training/04_learner.ipynb #bb517906
 def freeze_share(

@@ -20,7 +20,8 @@ from fastcore.basics import noop
 
 from ..core.files import cache_dir, atomic_write
 from ..core.progress import progress, status
-from ..core.settings import DataError, FileError, ModelFileError, SettingsError, TrainingError
+from ..core.images import open_photo
+from ..core.settings import DataError, FileError, ModelFileError, PhotoError, SettingsError, TrainingError
 from ..vision.engines import processor_name
 from .callbacks import _Schedule, _ShowSteps, checkpoint_name, copy_state, TrackBest, FreezeBatchNorm, SeedEpochs
 from .callbacks import StopOnNaN
@@ -197,9 +198,8 @@ def _fit_in_memory(learn, recipe, train_state, best, seed, run, budget):
     begun = copy.deepcopy((train_state, best, copy_state(learn.model), learn.opt and learn.opt.state_dict()))
     while True:
         try: _fit(learn, recipe, train_state, best, seed, run, budget); return train_state, best
-        except (RuntimeError, MemoryError) as e:
-            if 'PhotoError: ' in str(e): raise _lost_photo(e) from e
-            if not _is_memory(e): raise
+        except (RuntimeError, MemoryError, PhotoError) as e:
+            if not _is_memory(e): raise (_find_lost(learn.dls) or e) from e
             half, old = train_state.batch_size//2, train_state.batch_size
             if not half or n_processes() > 1: raise TrainingError(f'a batch of {old} does not fit into memory', 'room for it', 'Close other programs, or take a smaller architecture (`arch`, --arch)') from e
         run.tell('memory', f'a batch of {old} photos does not fit into memory; going on with {half}')
@@ -211,10 +211,12 @@ def _fit_in_memory(learn, recipe, train_state, best, seed, run, budget):
         learn.opt = None
         if opt: learn.create_opt(); learn.opt.load_state_dict(opt)
 
-def _lost_photo(error):
-    "What a worker process says of a photo that it could not open, without its traceback"
-    found = str(error).rsplit('PhotoError: ', 1)[1].splitlines()[0].partition(';')[0]
-    return DataError(f'{found}, in the middle of training', 'the photos as they were when it began', 'Put it back and go on with `resume` (--resume), or start again')
+def _find_lost(dls):
+    "The error for the first photo that can't be opened any more; all that a worker process can send of it is text"
+    for o in (o for dl in dls.loaders if hasattr(dl.items, 'path') for o in dl.items.path):
+        try: open_photo(o, 32)
+        except PhotoError as e:
+            return DataError(f'{e.found}, in the middle of training', 'the photos as they were when it began', 'Put it back and go on with `resume` (--resume), or start again')
 
 # %% ../../nbs/06_training/09_loop.ipynb #549917d0
 def check_budget(

@@ -14,16 +14,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch
-from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
+from fastai.data.block import CategoryBlock, DataBlock
 from fastai.callback.channelslast import ChannelsLast
-from fastai.data.transforms import IntToFloatTensor, Normalize
+from fastai.data.transforms import Normalize
 from fastai.layers import AdaptiveConcatPool2d, Flatten
 from fastai.metrics import error_rate
 from fastai.torch_core import default_device, no_random
 from fastai.vision.augment import Resize
 from fastai.vision.learner import vision_learner
 from fastcore.basics import patch
-from fasttransform import Transform
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -34,12 +33,12 @@ import animal_clf
 from ..core.files import atomic_write
 from ..core.settings import ModelFileError, SettingsError
 from ..vision.engines import fit_pixels
-from ..data.block import PILPhoto
+from ..data.block import PhotoBlock
 from ..data.splits import Photos
 from .callbacks import checkpoint_name
-from .head import score_valid
+from .head import HeadInputs, score_valid
 from .learner import assemble_learner, check_trained, feature_extractor, head_start, last_layer, Learner
-from .learner import note_training, PostHoc, recall, remember, Trained, weights_fingerprint
+from .learner import note_training, photos_as_trained, PostHoc, recall, remember, Trained, weights_fingerprint
 from .model_info import head_config, layer_kinds, ModelInfo, open_regular, parse_json, read_info, write_info
 from .open_set import OpenSetDetector, ClassCentroids
 from .recipes import HeadConfig
@@ -173,12 +172,6 @@ def count_tests(
     return len({o['model'] for o in info.tests if o['photos'] == photos})
 
 # %% ../../nbs/06_training/12_model_file.ipynb #64969d2f
-class _OpenPhoto(Transform):
-    "Opens what fastai's users hand to `predict` and `test_dl`: a path, or a picture in memory"
-    input_types = (str, Path, bytes, np.ndarray, torch.Tensor, Image.Image)
-    def __init__(self, min_px): self.min_px = min_px
-    def encodes(self, o): return PILPhoto.create(o, self.min_px)
-
 class _FitPixels(Resize):
     "fastai's `Resize` in the middle, with the very pixels that `get_features` looks at"
     def encodes(self, o:Image.Image): return type(o).create(fit_pixels(o, self.size[0], self.method))
@@ -187,8 +180,7 @@ def _same(label, item): return label
 
 def _empty_dls(info):
     "`DataLoaders` that know the classes and the preprocessing but hold no photos"
-    photos = TransformBlock(type_tfms=_OpenPhoto(2*info.px), batch_tfms=IntToFloatTensor)
-    block = DataBlock(blocks=(photos, CategoryBlock(vocab=info.classes, sort=False)), get_y=partial(_same, info.classes[0]), splitter=lambda o: ([0], [0]),
+    block = DataBlock(blocks=(PhotoBlock(2*info.px), CategoryBlock(vocab=info.classes, sort=False)), get_y=partial(_same, info.classes[0]), splitter=lambda o: ([0], [0]),
         item_tfms=_FitPixels(info.px, method=info.method),
         batch_tfms=Normalize.from_stats(info.mean, info.std, cuda=default_device().type == 'cuda'))
     stub = [np.zeros((8, 8, 3), np.uint8)]  # fastai can't make `DataLoaders` of nothing
@@ -305,9 +297,10 @@ def finish_training(
 ) -> Trained:
     "Calibrate a learner, and measure it on the validation photos, where that was not done"
     if check: check_trained(learn)
+    photos = photos_as_trained(learn, photos)
     if not learn.calibrated: learn.calibrate(photos)
     trained = learn.trained
-    if trained.valid is None and model_folder(learn) is None: trained = note_training(replace(trained, valid=score_valid(learn, photos)))
+    if trained.valid is None and model_folder(learn) is None: trained = note_training(replace(trained, valid=score_valid(HeadInputs(learn, photos))))
     return trained
 
 def model_folder(
@@ -339,6 +332,6 @@ def save_classifier(self:Learner,
     check:bool=True  # Refuse a learner that nothing was done to since it was made?
 ) -> Path: # The folder
     "Write the model as numbers, JSON and tables; `load_classifier` reads it"
-    saved = save_model(finish_training(self, photos, check), photos, folder)
+    saved = save_model(finish_training(self, photos, check), photos_as_trained(self, photos), folder)
     if tested := recall(self, 'test'): record_test(saved, *tested)
     return saved

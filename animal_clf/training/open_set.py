@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.settings import DataError
-from ..vision.features import find_labels
 from ..vision.imagenet import get_imagenet_probabilities
 from .calibration import fit_temperature, softmax
 from .recipes import check_recall
@@ -69,20 +68,16 @@ def count_kept(
 
 # %% ../../nbs/06_training/03_open_set.ipynb #9db2e987
 def fit_open_set(
-    train,                  # Table with columns path, label: training photos
-    valid,                  # Table with columns path, label: validation photos
-    classes:list,           # K class names, in the order of the model's
-    target_recall:float=.95 # Share of the validation photos to be known, above 0 and up to 1
+    values:np.ndarray,       # float (N, 1000): what ImageNet's head says about training photos, rows sum to 1
+    labels:list,             # Their N class names
+    valid_values:np.ndarray, # float (M, 1000): what it says about validation photos
+    classes:list,            # K class names, in the order of the model's
+    target_recall:float=.95  # Share of the validation photos to be known, above 0 and up to 1
 ) -> OpenSetDetector:
     "Profile the classes by the training photos, and choose the threshold by the validation photos"
     check_recall(target_recall)
-    profiles = class_means(*_imagenet_answers(train), classes)
-    return OpenSetDetector(profiles, choose_threshold(known_score(_imagenet_answers(valid)[0], profiles), target_recall), target_recall)
-
-def _imagenet_answers(photos):
-    "What ImageNet's head says about the readable ones of `photos`, and their labels"
-    answers = get_imagenet_probabilities(photos.path)
-    return answers.values, find_labels(answers.paths, photos)
+    profiles = class_means(values, labels, classes)
+    return OpenSetDetector(profiles, choose_threshold(known_score(valid_values, profiles), target_recall), target_recall)
 
 # %% ../../nbs/06_training/03_open_set.ipynb #849530bc
 def find_known(

@@ -23,7 +23,7 @@ from ..data.splits import check_splits, Photos
 from .callbacks import copy_state, error_share, ranking_key
 from .checkpoint import check_config, load_checkpoint
 from .distributed import single_process, is_main, main_first
-from .head import choose_flip_tta, score_valid
+from .head import calibrate, choose_flip_tta, fit_head, HeadInputs, score_valid
 from .learner import assemble_learner, note_training, Trained
 from .loop import check_budget, RunConfig, train_network
 from .model_file import save_model
@@ -91,14 +91,15 @@ def _create(data, recipe, arch, tensors, seed, batch_size, run):
 
 # %% ../../nbs/06_training/13_train.ipynb #81913f2a
 def _fit_head(learn, data, recipe, seed, run):
-    "Fit the head and choose whether to look at mirror images; the log, and how good it is"
+    "Fit the head and choose whether to look at mirror images; what it was fitted on, the log, and how good it is"
     with main_first(), single_process():   # of several processes the main one computes the features, the others find them in the cache
-        log = learn.fit_head(data, recipe.head_epochs, recipe.balance, seed)
-        found = choose_flip_tta(learn, data, recipe.balance)
-        learn.calibrate(data, recipe.keep_known)
+        inputs = HeadInputs(learn, data)
+        log = fit_head(inputs, recipe.head_epochs, recipe.balance, seed)
+        found = choose_flip_tta(inputs, recipe.balance)
+        calibrate(inputs, recipe.keep_known)
     mirrored = ', each photo seen with its mirror image' if learn.posthoc.flip_tta else ''
     run.tell('head', f"validation accuracy {1-found['error_rate']:.1%}{mirrored}")
-    return log, found
+    return inputs, log, found
 
 # %% ../../nbs/06_training/13_train.ipynb #7e8b0637
 def _average_weights(one, other):
@@ -107,19 +108,22 @@ def _average_weights(one, other):
 
 # %% ../../nbs/06_training/13_train.ipynb #6f6ff63c
 def _keep_best(learn, data, recipe, head):
-    "Compare head, whole network and halfway, and keep the best: what was compared"
+    "Compare head, whole network and halfway, and keep the best, calibrated: what was compared"
     tuned = copy_state(learn.model)
-    states = {'whole network': tuned, 'halfway': _average_weights(head['state'], tuned)}
-    learn.posthoc.flip_tta, rows = False, [dict(candidate='head', **head['found'])]
+    states = {'head': head['state'], 'whole network': tuned, 'halfway': _average_weights(head['state'], tuned)}
+    inputs, rows = dict(head=head['inputs']), [dict(candidate='head', **head['found'])]
+    learn.posthoc.flip_tta = False
     with main_first(), single_process():
-        for name,state in states.items():
-            learn.model.load_state_dict(state)
-            rows.append(dict(candidate=name, **score_valid(learn, data, balance=recipe.balance)))
+        for name in ('whole network', 'halfway'):
+            learn.model.load_state_dict(states[name])
+            inputs[name] = HeadInputs(learn, data)
+            rows.append(dict(candidate=name, **score_valid(inputs[name], balance=recipe.balance)))
         no_worse = [o for o in rows if error_share(o) <= error_share(rows[0])]
         best = min(no_worse, key=ranking_key)
-        learn.model.load_state_dict(head['state'] if best is rows[0] else states[best['candidate']])
+        learn.model.load_state_dict(states[best['candidate']])
         if best is rows[0]: learn.posthoc.flip_tta = head['mirror']
-        else: best.update(choose_flip_tta(learn, data, recipe.balance))
+        else: best.update(choose_flip_tta(inputs[best['candidate']], recipe.balance))
+        calibrate(inputs[best['candidate']], recipe.keep_known)
     return [dict(o, kept=o is best) for o in rows]
 
 def _tell_choice(choices, run):
@@ -149,20 +153,20 @@ def train(
     learn = _create(data, recipe, arch, tensors, seed, batch_size, run)
     run.tell('classes', describe_counts(data))
     if warning := warn_imbalance(data): run.tell('note', warning)
-    trained = Trained(learn, recipe.name, arch, seed, pd.DataFrame(), recipe.head)
+    trained, inputs = Trained(learn, recipe.name, arch, seed, pd.DataFrame(), recipe.head), None
     with watch.stage('head'):
         if recipe.fit_head:
-            log, found = _fit_head(learn, data, recipe, seed, run)
+            inputs, log, found = _fit_head(learn, data, recipe, seed, run)
             trained = replace(trained, log=pd.DataFrame(log), valid=found, best_epoch=0)
     if not recipe.epochs: return note_training(trained)
-    return note_training(_train_all(trained, data, recipe, config, run, budget and max(1., budget - watch.timings['head'])))
+    return note_training(_train_all(trained, inputs, data, recipe, config, run, budget and max(1., budget - watch.timings['head'])))
 
 # %% ../../nbs/06_training/13_train.ipynb #38a4014c
-def _train_all(trained, data, recipe, config, run, budget):
+def _train_all(trained, inputs, data, recipe, config, run, budget):
     "Train the whole network from where `trained` stands, and keep what is best on the validation set"
     learn, head = trained.learn, None
     if recipe.fit_head:
-        head = dict(found=trained.valid, mirror=learn.posthoc.flip_tta, state=copy_state(learn.model))
+        head = dict(inputs=inputs, found=trained.valid, mirror=learn.posthoc.flip_tta, state=copy_state(learn.model))
         if run.folder and is_main() and not run.checkpoint(): save_model(replace(trained, recipe='head'), data, run.folder)   # something good is there, whatever happens now
     try: train_state = train_network(learn, recipe, config, trained.seed, run, budget)
     except TrainingError as e:
@@ -173,10 +177,10 @@ def _train_all(trained, data, recipe, config, run, budget):
     trained = replace(trained, log=pd.DataFrame(train_state.rows), best_epoch=train_state.kept)
     if head is None:
         with main_first(), single_process():
-            learn.calibrate(data, recipe.keep_known)
-            return replace(trained, valid=score_valid(learn, data, balance=recipe.balance))
+            inputs = HeadInputs(learn, data)
+            calibrate(inputs, recipe.keep_known)
+            return replace(trained, valid=score_valid(inputs, balance=recipe.balance))
     choices = _keep_best(learn, data, recipe, head)
     _tell_choice(choices, run)
-    with main_first(), single_process(): learn.calibrate(data, recipe.keep_known)
     won = next(o for o in choices if o['kept'])
     return replace(trained, valid=won, best_epoch=0 if won is choices[0] else trained.best_epoch, choices=choices)

@@ -8,7 +8,7 @@ __all__ = ['Arch', 'get_arch', 'load_weights', 'find_weights', 'check_weights', 
 # %% ../../nbs/02_vision/01_backbone.ipynb #590e0bc2
 import difflib, hashlib, pickle, threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -184,6 +184,7 @@ class Backbone:
     std:tuple            # Standard deviation of each channel
     method:str = 'crop'  # How a photo is fitted into the square: `crop` or `squish`
     mirror:bool = False  # Are features the mean of those of the photo and of its mirror image? That is `get_features`' to do
+    frozen:str = ''      # Its fingerprint, if its weights will not be changed any more: they need not be hashed again
 
     @property
     def inputs(self) -> tuple: # Of one pair (px, method)
@@ -196,9 +197,14 @@ class Backbone:
 
     def fingerprint(self) -> str: # 16 hex digits
         "Changes whenever the features would: with the weights, the layers or the preprocessing; not with who built the network"
+        if self.frozen: return self.frozen
         digest = hashlib.sha256(repr((self.px, self.mean, self.std, self.method, _layers(self.module))).encode())
         for tensor in self.module.state_dict().values(): digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+    def freeze(self) -> 'Backbone': # The same network
+        "A backbone that knows its fingerprint, as long as nobody trains it"
+        return replace(self, frozen=self.fingerprint())
 
 # %% ../../nbs/02_vision/01_backbone.ipynb #ab1c0697
 def load_backbone(

@@ -12,11 +12,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..core.images import open_photo
+from ..core.copies import as_photos, grey_px, read_grey
 from ..core.progress import progress
 from ..core.settings import PhotoError, SettingsError
 from .features import nearest_neighbors
-from .image_stats import grey_thumbnail
 
 # %% ../../nbs/02_vision/07_duplicates.ipynb #3d60144b
 def local_contrast(
@@ -127,18 +126,19 @@ def _one_thread_each():
     finally: torch.set_num_threads(before)
 
 # %% ../../nbs/02_vision/07_duplicates.ipynb #2f505e56
-def _try_grey(path):
-    "The grey picture of the photo at `path`, or `None` if it can't be read"
-    try: return grey_thumbnail(open_photo(path, min_px=64))
+def _try_grey(photo):
+    "The grey picture of a photo, or `None` if it can't be read"
+    try: return np.frombuffer(read_grey(photo), np.uint8).reshape(grey_px, grey_px)
     except PhotoError: return None   # whoever asks for groups has checked the photos, and has its own row for this one
 
 def group_near_duplicates(
-    paths:list,              # N photos
+    photos,                  # N photos: a list of paths, or a table with columns path, sha256
     features:np.ndarray=None # float (N, D) of the same photos: more crops are found
 ) -> np.ndarray: # int (N,): the number of each photo's group, that of its first photo; one that can't be read is its own
     "Groups of photos that show the same picture, by their pixels alone, or with features to find candidates"
-    with ThreadPoolExecutor(os.cpu_count()) as pool: grey = list(progress(pool.map(_try_grey, paths), 'looking for copies', total=len(paths)))
+    photos = as_photos(photos)
+    with ThreadPoolExecutor(os.cpu_count()) as pool: grey = list(progress(pool.map(_try_grey, photos), 'looking for copies', total=len(photos)))
     kept = np.array([i for i,o in enumerate(grey) if o is not None], int)
-    groups = np.arange(len(paths))
+    groups = np.arange(len(photos))
     if len(kept): groups[kept] = kept[find_near_duplicates(np.stack([grey[i] for i in kept]), None if features is None else features[kept])]
     return groups

@@ -6,12 +6,13 @@
 __all__ = ['Features', 'get_features', 'find_labels', 'find_present', 'nearest_neighbors', 'plot_similar']
 
 # %% ../../nbs/02_vision/03_features.ipynb #c08b7015
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from ..core.files import cache_dir, hash_photos, read_cache, write_cache
+from ..core.copies import as_photos, identify_photos, is_there, skipped_row
+from ..core.files import cache_dir, read_cache, write_cache
 from ..core.images import photo_grid, show_photo
 from ..core.progress import progress
 from ..core.settings import SettingsError
@@ -24,57 +25,68 @@ class Features:
     paths:list         # The N photos, in the order given
     values:np.ndarray  # float32 (N, D), row i belongs to `paths[i]`
     hashes:list        # SHA-256 of each of the N files
-    skipped:list       # Rows {path, reason} of the photos that can't be read
+    skipped:list       # Rows {path, reason, code} of the photos that can't be read
 
     def __len__(self): return len(self.paths)
 
-# %% ../../nbs/02_vision/03_features.ipynb #a8d33878
-def _compute(paths, hashes, backbone, run, folder, every=2048):
-    "Features by hash for all `paths`, and reasons by path for the unreadable; kept in `folder`, if there is one, every so many photos"
-    known, unkept, skipped = {}, {}, {}
-    with progress(None, 'features', total=len(paths)) as bar:
-        for indices, photos, errors in decode_batches(paths, backbone.inputs):
-            if indices: unkept.update(zip([hashes[paths[i]] for i in indices], run(*photos)))
-            skipped.update((paths[i], str(e)) for i,e in errors.items())
-            bar.update(len(indices) + len(errors))
-            if folder and len(unkept) >= every: write_cache(folder, unkept); known.update(unkept); unkept = {}
-    if folder and unkept: write_cache(folder, unkept)
-    return {**known, **unkept}, skipped
-
 # %% ../../nbs/02_vision/03_features.ipynb #7e9c282f
-def _flipped(run): return lambda photos: run(np.ascontiguousarray(photos[:, :, ::-1]))
+@dataclass
+class _Store:
+    "Features by hash of the photos themselves or of their mirror images, in memory and in a folder of the cache"
+    folder:Path      # None: they are not kept
+    known:dict       # {SHA-256: float32 (D,)}
+    flip:bool        # Of the mirror images?
+    new:dict = field(default_factory=dict)   # Those that are not in the folder yet
 
-def _get(paths, backbone, engine, precision, flipped, keep):
-    "Features of all photos, or of their mirror images if `flipped`, from the cache or computed"
-    hashes, skipped = hash_photos(dict.fromkeys(paths))
-    name = choose_engine() if engine == 'auto' else engine
-    folder = cache_dir('features')/f'{backbone.fingerprint()}-{name}-{precision}{"-flipped"*flipped}'
-    known = read_cache(folder, set(hashes.values()))
-    missing = {h: path for path,h in hashes.items() if h not in known}  # one path per content
-    if missing:
-        run = create_engine(backbone, engine, precision)
-        new, unreadable = _compute(list(missing.values()), hashes, backbone, _flipped(run) if flipped else run, folder if keep else None)
-        known.update(new)
-        reasons = {hashes[path]: reason for path,reason in unreadable.items()}
-        skipped.update((path, reasons[h]) for path,h in hashes.items() if h in reasons)
-    kept = [o for o in paths if o not in skipped]
-    values = np.stack([known[hashes[o]] for o in kept]) if kept else np.zeros((0, 0), np.float32)
-    return Features(kept, values, [hashes[o] for o in kept],
-                    [dict(path=str(o), reason=r) for o,r in skipped.items()])
+    def add(self, run, hashes, pixels, every=2048):
+        "Compute those of a batch that are not known"
+        rows = [i for i,h in enumerate(hashes) if h not in self.known and h not in self.new]
+        if not rows: return
+        values = run(np.ascontiguousarray(pixels[rows][:, :, ::-1] if self.flip else pixels[rows]))
+        self.new.update(zip([hashes[i] for i in rows], values))
+        if len(self.new) >= every: self.flush()
+
+    def flush(self):
+        "Write what is new"
+        if self.folder and self.new: write_cache(self.folder, self.new)
+        self.known.update(self.new)
+        self.new = {}
+
+def _compute(photos, hashes, backbone, run, stores):
+    "Decode photos once, and let each store add what it lacks; {path: `PhotoError`} of those that can't be read"
+    errors = {}
+    with progress(None, 'features', total=len(photos)) as bar:
+        for indices, pixels, bad in decode_batches(photos, backbone.inputs):
+            for o in stores if indices else (): o.add(run, [hashes[str(photos[i])] for i in indices], *pixels)
+            errors.update((str(photos[i]), e) for i,e in bad.items())
+            bar.update(len(indices) + len(bad))
+    for o in stores: o.flush()
+    return errors
 
 # %% ../../nbs/02_vision/03_features.ipynb #c87d1b30
 def get_features(
-    paths:list,          # Photo files
+    photos,              # Photo files: a list of paths, or a table with columns path, sha256, as `Photos` has it
     backbone,            # `Backbone`: the network, with its preprocessing
     engine:str='auto',   # What runs it: `auto`, `torch`, `openvino` or `onnx`
     precision:str='auto',# `auto`, `fp32` or `bf16`
-    keep:bool=True       # Keep them in the cache for the next time?
-) -> Features: # float32 values (N, D) in the order of `paths`; (0, 0) if no photo can be read
+    keep:bool=True       # Keep features and working copies in the cache for the next time?
+) -> Features: # float32 values (N, D) in the order of `photos`; (0, 0) if no photo can be read
     "Features of all photos in one pass, cached by what the photos contain"
-    paths = [Path(o) for o in paths]
-    features = _get(paths, backbone, engine, precision, False, keep)
-    if backbone.mirror: features.values = (features.values + _get(paths, backbone, engine, precision, True, keep).values)/2
-    return features
+    photos = as_photos(photos)
+    known, hashes, skipped = identify_photos(photos, keep)
+    name = choose_engine() if engine == 'auto' else engine
+    folder, wanted = cache_dir('features')/f'{backbone.fingerprint()}-{name}-{precision}{"-copies"*keep}', set(hashes.values())
+    folders = [folder.with_name(folder.name + '-flipped'*flip) for flip in range(1 + backbone.mirror)]
+    stores = [_Store(o if keep else None, read_cache(o, wanted), bool(flip)) for flip,o in enumerate(folders)]
+    missing = {h: known[path] for path,h in hashes.items() if any(h not in o.known for o in stores)}   # one photo per content
+    if missing:
+        errors = _compute(list(missing.values()), hashes, backbone, create_engine(backbone, engine, precision), stores)
+        lost = {hashes[path]: e for path,e in errors.items()}
+        skipped += [skipped_row(path, lost[h]) for path,h in hashes.items() if h in lost]
+    bad = {o['path'] for o in skipped}
+    kept = [str(o) for o in photos if str(o) not in bad]
+    rows = [sum(o.known[hashes[path]] for o in stores)/len(stores) if len(stores) > 1 else stores[0].known[hashes[path]] for path in kept]
+    return Features([Path(o) for o in kept], np.stack(rows) if kept else np.zeros((0, 0), np.float32), [hashes[o] for o in kept], skipped)
 
 def find_labels(
     paths:list, # Some of the photos in the table, such as the readable ones
@@ -87,8 +99,8 @@ def find_labels(
 def find_present(
     photos # Table with column path
 ): # Its rows
-    "The photos in a table whose files are still there"
-    return photos[np.array([Path(o).is_file() for o in photos.path], bool)]
+    "The photos in a table that can still be opened: the file is there, or its working copy"
+    return photos[np.array([is_there(o) for o in as_photos(photos)], bool)]
 
 # %% ../../nbs/02_vision/03_features.ipynb #fc8f16c1
 def nearest_neighbors(
@@ -126,5 +138,5 @@ def plot_similar(
     for i,(query, near) in enumerate(rows):
         first, *others = axes[i*columns:(i+1)*columns]
         show_photo(first, query, captions.get(query, Path(query).name), weight='bold')
-        for ax,o in zip(others, near.itertuples()): show_photo(ax, o.path, f'{o.label}, {o.similarity:.2f}')
+        for ax,o,photo in zip(others, near.itertuples(), as_photos(near)): show_photo(ax, photo, f'{o.label}, {o.similarity:.2f}')
     return figure

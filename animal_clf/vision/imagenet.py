@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['everyday_animals', 'n_animals', 'no_animal', 'imagenet_names', 'match_classes', 'Probabilities', 'load_imagenet',
-           'get_imagenet_probabilities', 'compute_animal_odds', 'sum_by_name', 'zero_shot', 'zero_shot_animals']
+           'get_imagenet_probabilities', 'imagenet_probabilities', 'compute_animal_odds', 'sum_by_name', 'zero_shot',
+           'zero_shot_animals']
 
 # %% ../../nbs/02_vision/05_imagenet.ipynb #bae14489
 import difflib, re
@@ -116,7 +117,7 @@ class Probabilities:
     "Probabilities for photos, and the photos that had to be skipped"
     paths:list         # The N photos that can be read, in the order given
     values:np.ndarray  # float (N, K), row i belongs to `paths[i]`
-    skipped:list       # Rows {path, reason} of the photos that can't be read
+    skipped:list       # Rows {path, code, reason} of the photos that can't be read
 
     def __len__(self): return len(self.paths)
 
@@ -126,7 +127,7 @@ def load_imagenet() -> tuple: # `Backbone`, float32 (1000, D), float32 (1000,)
     "The offline backbone, and the weight and bias of its head, loaded once"
     from animal_clf.vision.backbone import load_backbone, load_weights
     weights = load_weights(offline_arch)
-    return load_backbone(offline_arch), weights['classifier.weight'], weights['classifier.bias']
+    return load_backbone(offline_arch).freeze(), weights['classifier.weight'], weights['classifier.bias']
 
 def _score(features):
     "Scores (N, 1000) of ImageNet's head for features (N, D)"
@@ -137,15 +138,20 @@ def _score(features):
 
 # %% ../../nbs/02_vision/05_imagenet.ipynb #03e1f5a9
 def get_imagenet_probabilities(
-    paths:list,        # Photo files
+    photos,            # Photo files: a list of paths, or a table with columns path, sha256
     engine:str='auto', # As for `get_features`
     keep:bool=True     # Keep the features in the cache for the next time?
 ) -> Probabilities: # float32 (N, 1000), rows sum to 1
     "What ImageNet's head says about each photo"
-    features = get_features(paths, load_imagenet()[0], engine, keep=keep)
+    features = get_features(photos, load_imagenet()[0], engine, keep=keep)
+    return Probabilities(features.paths, imagenet_probabilities(features.values), features.skipped)
+
+def imagenet_probabilities(
+    features:np.ndarray # float32 (N, D) from the offline backbone
+) -> np.ndarray: # float32 (N, 1000), rows sum to 1
+    "What ImageNet's head says about features"
     from scipy.special import softmax   # a tenth of a second that not everybody needs
-    values = softmax(_score(features.values), axis=1) if len(features) else np.zeros((0, 1000), np.float32)
-    return Probabilities(features.paths, values, features.skipped)
+    return softmax(_score(features), axis=1) if len(features) else np.zeros((0, 1000), np.float32)
 
 # %% ../../nbs/02_vision/05_imagenet.ipynb #15041ac5
 def compute_animal_odds(
@@ -210,5 +216,5 @@ def zero_shot_animals(
     answers, names = get_imagenet_probabilities(paths, engine, keep), [*everyday_animals, no_animal]
     values = _add_up(answers.values, [*everyday_animals.values(), range(n_animals, 1000)])
     rows = {str(path): _name_animal(path, p, names, n_top) for path,p in zip(answers.paths, values)}
-    rows |= {o['path']: dict(path=o['path'], label=None, probability=None, top=[], error=o['reason']) for o in answers.skipped}
+    rows |= {o['path']: dict(path=o['path'], label=None, probability=None, top=[], error=f"{o['path']}: {o['reason']}") for o in answers.skipped}
     return [rows[str(Path(o))] for o in paths]
