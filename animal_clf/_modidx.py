@@ -633,6 +633,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'animal_clf.core.files.check_writable': ( '00_core/files.html#check_writable',
                                                                                  'animal_clf/core/files.py'),
                                        'animal_clf.core.files.clear_cache': ('00_core/files.html#clear_cache', 'animal_clf/core/files.py'),
+                                       'animal_clf.core.files.folder_lock': ('00_core/files.html#folder_lock', 'animal_clf/core/files.py'),
                                        'animal_clf.core.files.hash_file': ('00_core/files.html#hash_file', 'animal_clf/core/files.py'),
                                        'animal_clf.core.files.hash_photos': ('00_core/files.html#hash_photos', 'animal_clf/core/files.py'),
                                        'animal_clf.core.files.measure_cache': ( '00_core/files.html#measure_cache',
