@@ -3,7 +3,7 @@ import http.client, json, os, shutil, signal, subprocess, sys, threading, time
 from collections import Counter
 from pathlib import Path
 
-import pytest
+import pandas as pd, pytest
 
 from animal_clf.app.security import _host_of, allowed_hosts, normalize_host
 from animal_clf.app.batching import Capacity
@@ -12,7 +12,7 @@ from animal_clf.synthetic.people import draw_person
 from animal_clf.inference.predictor import Predictor
 from animal_clf.app.uploads import UploadLimits
 from apps import animal, encode, form, make_model, post, request, running, talk
-from files import contents, read
+from files import contents, put_table, read, without_copies
 
 nasty = '<img src=x onerror="document.title=1">'
 
@@ -203,6 +203,8 @@ def test_a_class_may_be_called_anything(browser, folder, cache, photos, tmp_path
     bad = Path(shutil.copytree(folder, tmp_path/'bad'))
     info = read(bad/'model.json')
     (bad/'model.json').write_text(json.dumps(info | dict(classes=[nasty if o == 'fox' else o for o in info['classes']])))
+    table = pd.read_csv(bad/'photos.csv', dtype=str, keep_default_na=False)
+    put_table(bad, 'photos.csv', table.assign(label=table.label.replace('fox', nasty)).to_csv(index=False))
     with running(load_app_model(bad)) as service:
         browser.get(f'http://127.0.0.1:{service.port}/')
         choose(browser, photos['fox.jpg'])
@@ -253,9 +255,9 @@ def test_own_pages_may_post(app):
         assert reply[0] == 200
 
 def test_training_photos_that_are_gone(folder, cache, tmp_path, monkeypatch):
-    monkeypatch.setenv('ANIMAL_CLF_CACHE', str(cache))
+    monkeypatch.setenv('ANIMAL_CLF_CACHE', str(without_copies(cache, tmp_path/'cache')))
     gone = Path(shutil.copytree(folder, tmp_path/'gone'))
-    (gone/'photos.csv').write_text((gone/'photos.csv').read_text().replace('/drawn/', '/moved/'))
+    put_table(gone, 'photos.csv', (gone/'photos.csv').read_text().replace('/drawn/', '/moved/'))
     for change in (lambda: None, (gone/'photos.csv').unlink):
         change()
         with running(load_app_model(gone)) as service:

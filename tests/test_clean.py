@@ -167,7 +167,7 @@ def test_decisions_saved_for_another_folder_move_nothing(copy):
     assert contents(copy) == before
 
 def test_a_photo_that_can_not_be_moved_is_an_error(copy, monkeypatch):
-    def refuse(*args): raise PermissionError(13, 'Permission denied')
+    def refuse(*args, **kwargs): raise PermissionError(13, 'Permission denied')
     monkeypatch.setattr(os, 'rename', refuse)
     code, out, err = shell('clean', copy, '--apply', '--json')
     assert code == 1 and json.loads(out) and 'could not be moved' in err and 'Permission denied' in err and err.count('\n') == 1

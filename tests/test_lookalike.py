@@ -21,7 +21,7 @@ from animal_clf.synthetic.people import draw_people
 from animal_clf.inference.predictor import predict_photos
 from animal_clf.synthetic.animals import draw_animals
 from commands import done, fails, shell
-from files import contents, read
+from files import contents, put_table, read, without_copies
 
 animals, offline = ('seal', 'wolf', 'zebra'), ('--arch', offline_arch)
 real = Path(os.environ.get('ANIMAL_CLF_PHOTOS', ''))/'ten-animals'
@@ -201,13 +201,14 @@ def test_lookalike_in_words(model, people):
     assert f'of {len(people)} photos of one kind' in told[-2]
     assert 'three different photos of one kind' in done('lookalike', model, people[0], people[0], people[0], '--one-kind')
 
-def test_lookalike_in_json_and_as_a_picture(model, people, data):
+def test_lookalike_in_json_and_as_a_picture(model, people, data, cache, monkeypatch):
     rows = json.loads(done('lookalike', model, people[0].parent, '--json'))
     assert [o['path'] for o in rows] == [str(o) for o in people]
     assert set(rows[0]) == {'path', 'known', 'score', 'nearest', 'softmax', 'similar', 'seen_from', 'error'} and len(rows[0]['similar']) == 3
     done('lookalike', model, *people, '--out', 'people.png')
     with Image.open('people.png') as img: assert img.height > img.width > 300
-    pd.read_csv('model/photos.csv').assign(path='/gone.jpg').to_csv('model/photos.csv', index=False)
+    put_table('model', 'photos.csv', pd.read_csv('model/photos.csv').assign(path='/gone.jpg').to_csv(index=False))
+    monkeypatch.setenv('ANIMAL_CLF_CACHE', str(without_copies(cache, Path('cache').absolute())))
     assert {o['similar'][i][0] for o in rows for i in range(3)} <= set(data.train.path.map(str))
     assert json.loads(done('lookalike', model, people[0], '--json'))[0]['similar'] == []    # the training photos are gone, the answer is not
     assert 'they are not where photos.csv in the model folder says' in done('lookalike', model, people[0])
@@ -247,7 +248,7 @@ def test_impossible_shares_are_refused_before_anything_happens(share, data):
 def test_another_bargain(data):
     done('train', '--data', data.source, '--out', 'new', *offline, '--keep-known', '1')
     assert read('new/model.json')['lookalike']['keep'] == 1
-    valid = [o.path for o in pd.read_csv('new/photos.csv').itertuples() if o.split == 'valid']
+    valid = [f'new/{o.path}' for o in pd.read_csv('new/photos.csv').itertuples() if o.split == 'valid']
     assert load_classifier('new').posthoc.open_set.is_known(get_imagenet_probabilities(valid).values).all()
 
 

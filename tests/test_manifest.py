@@ -3,6 +3,7 @@ import csv, json, random, sys
 import pytest
 from animal_clf.core.settings import DataError, FileError, SettingsError
 from animal_clf.data.manifest import check_class, count_rows, Journal, manifest_columns, new_row, restore, read_manifest, quarantine, write_manifest
+from files import another_run
 
 def row_of(i, **values): return new_row(**{'class': 'fox'}, **{'url': f'https://photos.example/{i}.jpg', 'status': 'found'} | values)
 def files_under(folder): return sorted(o.relative_to(folder).as_posix() for o in folder.rglob('*') if o.is_file())
@@ -71,7 +72,7 @@ def test_damaged_manifest(tmp_path, text):
 
 def test_a_manifest_that_is_a_folder(tmp_path):
     (tmp_path/'manifest.csv').mkdir()
-    with pytest.raises(DataError, match='is damaged: Is a directory'): read_manifest(tmp_path)
+    with pytest.raises(DataError, match='is damaged: .*Is a directory'): read_manifest(tmp_path)
 
 @pytest.mark.parametrize('name', ['', '..', '.fox', 'a/b', 'a\\b', '../fox', ' fox', 'fox\n', 'f\0x', 'x'*201, None, 5, 'set-aside', 'RAW', 'Photos', 'train', 'valid', 'test'])
 def test_classes_that_cannot_be_folders(name):
@@ -142,10 +143,8 @@ def test_a_damaged_journal_is_told(tmp_path):
     with pytest.raises(DataError, match='is damaged'): read_manifest(tmp_path)
 
 def test_one_run_at_a_time(tmp_path):
-    with Journal(tmp_path) as journal:
-        journal.add(row_of(1))
-        with pytest.raises(DataError, match='another run is at work'): Journal(tmp_path)
-    with Journal(tmp_path): pass
+    with another_run(tmp_path), pytest.raises(FileError, match='is being changed by another run'): Journal(tmp_path)
+    with Journal(tmp_path) as journal: journal.add(row_of(1))
 
 def test_no_room_for_the_journal(tmp_path):
     (tmp_path/'data').write_text('a file')

@@ -12,6 +12,7 @@ from animal_clf.cleaning.issues import issue_columns, list_decisions, write_deci
 from animal_clf.data.manifest import Journal, new_row, read_manifest, write_manifest
 from animal_clf.cleaning.review import ReviewWidget, write_review
 from animal_clf.synthetic.animals import draw_animals
+from files import another_run
 
 hostile_names = ['"><script>alert(1)<', "it's.jpg", 'two\nlines.jpg', 'tab\tand\rreturn.jpg', 'comma, "quoted"; semi.jpg', '=1+1.jpg', 'caf\udce9.jpg',
                  '白い狐.jpg', ' space .jpg', 'a&amp;b.jpg', r'back\slash.jpg', r'looks\xe9like.jpg', '${x}`y`.jpg', '-rf.jpg', 'x'*240 + '.jpg', '\u2028line.jpg', '\x85next.jpg']
@@ -157,10 +158,10 @@ def test_manifest_rows_follow(tmp_path):
 def test_a_download_that_runs_or_was_killed(tmp_path):
     paths = small_photos(tmp_path, 2)
     write_manifest([new_row(**{'class': 'fox'}, path=o, status='kept') for o in paths], tmp_path)
-    with Journal(tmp_path) as journal:
-        journal.add(new_row(**{'class': 'fox'}, url='https://x/new', status='found'))
-        with pytest.raises(DataError, match='another run is at work'): quarantine_photos(decide(paths), tmp_path)
-        with pytest.raises(DataError, match='another run is at work'): restore_photos(tmp_path)
+    with Journal(tmp_path) as journal: journal.add(new_row(**{'class': 'fox'}, url='https://x/new', status='found'))
+    with another_run(tmp_path):
+        with pytest.raises(FileError, match='is being changed by another run'): quarantine_photos(decide(paths), tmp_path)
+        with pytest.raises(FileError, match='is being changed by another run'): restore_photos(tmp_path)
     quarantine_photos(decide(paths[:1]), tmp_path)                                             # the journal was left behind
     assert [o['status'] for o in read_manifest(tmp_path)] == ['set aside', 'kept', 'found']
 
@@ -191,10 +192,11 @@ import os, sys, time
 import pandas as pd
 import animal_clf.cleaning.quarantine as d
 rename = os.rename
-def slow(old, new):
+def slow(old, new, **kwargs):
     time.sleep(.004)
-    rename(old, new)
+    rename(old, new, **kwargs)
 d.os.rename = slow
+os.supports_dir_fd.add(slow)
 table = pd.read_csv(sys.argv[2], keep_default_na=False)
 print('ready', flush=True)
 d.quarantine_photos(table, sys.argv[1])

@@ -40,7 +40,7 @@ def hunger(mb, limit_mb=3072):
     there = int(open('/proc/self/statm').read().split()[0])*resource.getpagesize()
     def limit(bytes): resource.setrlimit(resource.RLIMIT_AS, (bytes, resource.RLIM_INFINITY))
     limit(there + limit_mb*2**20)
-    at('log.csv', 1, lambda: limit(resource.RLIM_INFINITY))
+    at('checkpoint.csv', 1, lambda: limit(resource.RLIM_INFINITY))
 
 gc.freeze()
 for line in sys.stdin:
@@ -125,11 +125,16 @@ def script(*args, **env):
     command = shutil.which('animal-clf', path=str(Path(sys.executable).parent)) or shutil.which('animal-clf')
     return subprocess.Popen([command, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, env=environment(**env))
 
-def log_of(folder): return pd.read_csv(Path(folder)/'log.csv').drop(columns='seconds', errors='ignore').to_dict('records')
+def log_of(folder):
+    "The log of a model, or of the training that is under way"
+    file = Path(folder)/'checkpoint.csv'
+    return pd.read_csv(file if file.exists() else Path(folder)/'log.csv').drop(columns='seconds', errors='ignore').to_dict('records')
 def left(folder):
     "All that a training leaves, but for how long its epochs took: the hash of each file, and the log"
     found = contents(folder)
     found.pop('log.csv')
+    found['model.json'] = read(Path(folder)/'model.json')
+    found['model.json']['files'].pop('log.csv')
     return found, log_of(folder)
 
 def wait_for(found, alive, seconds=60):
@@ -182,11 +187,8 @@ def test_killed_while_a_file_is_written_then_resumed_is_as_if_nothing_had_happen
     out = clf.done('train', '--data', drawn, '--out', 'model', *trainings[name], '--resume')
     assert ('was the last' in out, 'no checkpoint in model: training starts from the beginning' in out) == (before, not before)
     if file == 'checkpoint.safetensors' and before: assert f'epoch {count-1} was the last' in out
-    found = contents('model')
-    assert not [o for o in found if 'checkpoint' in o]   # nor the half of one
-    found = {k: v for k,v in found.items() if not k.endswith('.part')}
-    found.pop('log.csv')
-    assert (found, log_of('model')) == wanted
+    assert not [o for o in contents('model') if 'checkpoint' in o or o.endswith('.part')]   # nor the half of one
+    assert left('model') == wanted
     assert [o['epoch'] for o in log_of('model')] == list(range(1, len(wanted[1])+1)) and len(wanted[1]) == n_epochs.get(name, len(wanted[1]))
 
 many = ('--recipe', 'scratch', '--arch', 'test_resnet', '--epochs', 5, '--workers', 2, '--precision', 'fp32', '--batch-size', 4)
@@ -333,7 +335,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_model(clf, drawn, undisturbe
     before = contents('model')
     err = clf.fails('train', '--data', drawn, '--out', 'model', *trainings['scratch'], file_mb=1)
     assert 'checkpoint.safetensors' in err
-    assert {k: v for k,v in contents('model').items() if k != 'log.csv'} == {k: v for k,v in before.items() if k != 'log.csv'}
+    assert {k: v for k,v in contents('model').items() if k != 'checkpoint.csv'} == before
 
 
 # --- numbers that are none
@@ -472,7 +474,7 @@ def test_a_custom_head_groups_and_balance_from_the_shell(clf, drawn, undisturbed
     out = clf.done('train', '--data', drawn, '--out', 'model', '--recipe', 'custom_head', '--head', 16, 8, '--dropout', .5, .3, '--groups', 'groups.csv', '--balance', 'loss', *small)
     info = read('model/model.json')
     assert info['head'] == dict(sizes=[16, 8], dropouts=[.5, .3], log_softmax=True) and info['groups'] == dict(fox='land', seal='sea', zebra='land')
-    assert (info['recipe'], info['version']) == ('custom_head', 4) and 'validation accuracy' in out
+    assert (info['recipe'], info['version']) == ('custom_head', 6) and 'validation accuracy' in out
     report = json.loads(clf.done('evaluate', 'model', '--data', drawn, '--json'))
     groups = report['groups']
     assert report['n_test'] == 9 and set(groups['classes']) == {'land', 'sea'} and groups['accuracy'] >= report['accuracy']

@@ -77,7 +77,7 @@ files = {   # name: (what is sent, what is said: of an error, or the class)
     'photo and ZIP in one': (fox + zipped(), 'ok'), 'photo and web page in one': (with_segments((0xfe, b'<script>alert(1)</script>')), 'ok'),
     'web page': (b'<!DOCTYPE html><script>alert(1)</script>', 'web page'), 'SVG': (b'<?xml version="1.0"?><svg onload="alert(1)"/>', 'SVG'), 'PDF': (b'%PDF-1.7\n', 'PDF'), 'ZIP': (zipped(), 'no photo'), 'program': (b'MZ' + bytes(2000), 'no photo'),
     'ELF': (b'\x7fELF' + bytes(2000), 'no photo'), 'pickle': (pickle.dumps(Bad()), 'no photo'), 'EPS': (b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(touch /tmp/printed) (w) file\n', 'PostScript'),
-    'ICO': (encode(rgb.resize((64, 64)), 'ICO'), 'no photo that can be read'), 'PPM': (encode(rgb, 'PPM'), 'no photo that can be read'), 'TGA': (encode(rgb, 'TGA'), 'no photo that can be read'), 'PSD': (b'8BPS\0\1' + bytes(60), 'no photo that can be read'),
+    'ICO': (encode(rgb.resize((64, 64)), 'ICO'), 'no photo that can be read'), 'PPM': (encode(rgb, 'PPM'), 'ok'), 'TGA': (encode(rgb, 'TGA'), 'no photo that can be read'), 'PSD': (b'8BPS\0\1' + bytes(60), 'no photo that can be read'),
     'MPO of two photos': (encode(rgb, 'MPO', save_all=True, append_images=[rgb]), 'ok'), '16 bit PNG': (encode(Image.new('I;16', (99, 99), 30000), 'PNG'), 'ok'), 'CMYK JPEG': (encode(rgb.convert('CMYK')), 'ok'), 'floating TIFF': (encode(Image.new('F', (99, 99), .5), 'TIFF'), 'ok'),
     'transparent palette': (encode(rgb.convert('P'), 'PNG', transparency=3), 'ok'), '1 x 1': (encode(Image.new('RGB', (1, 1))), 'ok'), '60,000 x 1': (encode(Image.new('RGB', (60000, 1))), 'ok'), 'AVIF cut off': (encode(rgb, 'AVIF')[:150], 'it is'),
 }

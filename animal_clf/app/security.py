@@ -7,6 +7,8 @@ __all__ = ['safe_headers', 'SecurityMiddleware', 'normalize_host', 'allowed_host
 
 # %% ../../nbs/09_app/05_security.ipynb #95a422f3
 import ipaddress
+from asyncio import CancelledError
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from anyio import move_on_after
@@ -32,13 +34,14 @@ class SecurityMiddleware:
 
     async def __call__(self, scope, receive, send):
         if scope['type'] != 'http': return await self.app(scope, receive, send)
-        headers, talk = Headers(scope=scope), _Exchange(scope, receive, send, self.linger_s)
-        fault = _find_fault(scope, headers, self.hosts)
+        headers, fault = Headers(scope=scope), _find_fault(scope, Headers(scope=scope), self.hosts)
+        talk = _Exchange(scope, receive, send, self.linger_s)
         await (self.show_error(scope['path'], headers.get('accept', ''), *fault) if fault else self.app)(scope, talk.receive, talk.send)
 
 # %% ../../nbs/09_app/05_security.ipynb #67deff72
 def _find_fault(scope, headers, hosts, longest=32_768):
     "(status, why) of a request that no endpoint is to see; None if there is nothing wrong with it"
+    if fault := scope.get('state', {}).get('fault'): return fault   # the server's: one connection too many
     if len(scope.get('raw_path', b'')) + len(scope['query_string']) + sum(len(k) + len(v) for k,v in scope['headers']) > longest:
         return 431, f'an address and headers of more than {longest:,} bytes; expected fewer. Leave some out'
     if hosts and _host_of(headers) not in hosts:   # another name that leads here may be a page of another site, at work in a browser on this machine
@@ -84,6 +87,7 @@ class _Exchange:
         headers = Headers(scope=scope)
         self._receive, self._send, self.linger_s = receive, send, linger_s
         self.sending = headers.get('content-length', '0') != '0' or 'transfer-encoding' in headers
+        self.last = 'fault' in scope.get('state', {})
 
     async def receive(self):
         message = await self._receive()
@@ -94,10 +98,10 @@ class _Exchange:
         if message['type'] == 'http.response.start':
             headers = MutableHeaders(scope=message)
             for o in safe_headers.items(): headers.setdefault(*o)
-            if self.sending: headers['Connection'] = 'close'
+            if self.sending or self.last: headers['Connection'] = 'close'
         elif self.sending and not message.get('more_body'):
             await self._send(message | dict(more_body=True))
-            with move_on_after(self.linger_s):
+            with suppress(CancelledError), move_on_after(self.linger_s):   # cancelled: the app is being ended
                 while self.sending: await self.receive()
             message = dict(type='http.response.body', body=b'')
         await self._send(message)

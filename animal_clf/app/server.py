@@ -6,12 +6,13 @@
 __all__ = ['create_app', 'describe_api', 'create_server', 'serve']
 
 # %% ../../nbs/09_app/06_server.ipynb #4fbd153f
-import hashlib, os, socket
+import asyncio, hashlib, ipaddress, os, socket
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
 import h11, uvicorn
+from anyio import fail_after
 from fastcore.xml import P, to_xml
 from fasthtml.core import FastHTML, until_disconnect
 from starlette.exceptions import HTTPException
@@ -27,17 +28,20 @@ from ..inference.predictor import error_row
 from .batching import Overloaded, Capacity
 from .security import allowed_hosts, normalize_host, SecurityMiddleware
 from .service import InferenceService, load_app_model, answer_cards
-from .uploads import MissingPhoto, read_upload, RequestError, UploadLimits
+from .uploads import MissingPhoto, NoAnswer, read_upload, RequestError, UploadLimits
 from .views import PageInfo, show_cards, show_heat, show_page
 
 # %% ../../nbs/09_app/06_server.ipynb #2102a919
 async def _answer_upload(service, req, work):
     "The answer of `work`, for the upload in a request, within the capacity"
-    with service.capacity.reserve() as reservation:
-        upload = await read_upload(req.headers, req.stream(), service.limits, lambda n: reservation.take(bytes=n))
-        named = _photos_of(service, upload, req.url.path != '/predict')
-        reservation.take(photos=len(named))
-        return await until_disconnect(req, work(service, named, 'explain' in upload.fields))
+    try:
+        with service.capacity.reserve() as reservation:
+            upload = await read_upload(req.headers, req.stream(), service.limits, lambda n: reservation.take(bytes=n))
+            named = _photos_of(service, upload, req.url.path != '/predict')
+            reservation.take(photos=len(named))
+            with fail_after(service.limits.answer_s): return await until_disconnect(req, work(service, named, 'explain' in upload.fields))
+    except TimeoutError as e: raise NoAnswer(f'no answer in {service.limits.answer_s:g} s', 'one', 'Try again, with fewer photos') from e
+    except asyncio.CancelledError as e: raise NoAnswer('an app that is being ended', 'one that runs', 'Try again when it has been started again') from e   # by uvicorn, which has waited
 
 def _photos_of(service, upload, examples_too):
     "(name, bytes or `Example`) of what is asked about"
@@ -92,7 +96,7 @@ def _read_static(name): return (files('animal_clf.app')/'static'/name).read_byte
 # %% ../../nbs/09_app/06_server.ipynb #fd01f5ba
 def _show_error(service, path, accept, code, text, headers=None):
     "An error as a page, as a part of one, or as JSON"
-    headers = dict(headers or {}) | ({'Retry-After': '1'} if code == 503 else {})
+    headers = dict(headers or {}) | ({'Retry-After': '1'} if code in (429, 503) else {})
     if path in ('/answers', '/why'): return HTMLResponse(to_xml(P(text, role='alert'), indent=False), code, headers)
     if path == '/' or path not in _api and 'text/html' in accept: return HTMLResponse(show_page(service.info, error=text), code, headers)
     return JSONResponse(dict(error=text), code, headers)
@@ -131,7 +135,8 @@ def describe_api(
     def said(info, schema): return dict(description=info, content={'application/json': dict(schema=schema)})
     def ref(name): return {'$ref': f'#/components/schemas/{name}'}
     errors = {'400': 'A request that can not be read', '403': 'A request made by a page of another site', '408': 'A request that did not arrive in time', '413': 'More than the limits',
-              '415': 'A body of another kind', '422': 'No photo', '503': 'Too many photos are waiting; try again after `Retry-After` seconds'}
+              '415': 'A body of another kind', '422': 'No photo',
+              '429': 'Too many connections from one address; close some', '503': 'Too many photos are waiting, or no decoder answers; try again after `Retry-After` seconds'}
     form = dict(type='object', required=['photos'], properties=dict(photos=dict(type='array', minItems=1, maxItems=limits.photos, items=dict(type='string', format='binary'))))
     predict = dict(operationId='predict', summary='What the model says about photos', description=f'Up to {limits.photos} photos of {limits.photo_bytes:,} bytes each, {limits.body_bytes:,} together. A photo that can not be read has a row with an `error`. A photo may also be the body itself, as `image/…` or `application/octet-stream`.',
                    requestBody=dict(required=True, content={'multipart/form-data': dict(schema=form), 'application/octet-stream': dict(schema=dict(type='string', format='binary', minLength=1))}),
@@ -154,26 +159,64 @@ _schemas = dict(
 
 # %% ../../nbs/09_app/06_server.ipynb #50ff0c32
 class _Protocol(H11Protocol):
-    "HTTP/1.1 as uvicorn speaks it with h11, for those who say what they want within a while"
-    patience_s, _timer = 10, None
+    "HTTP/1.1 as uvicorn speaks it with h11, for those who say what they want within a while, and leave space for others"
+    patience_s, refused_s, request_s, drain_s = 10, 1, 300, 60   # seconds: for a head, for that of who is one too many, for a request with its answer, for what is left to be read of it
+    most, spare = 500, 200                                       # connections, and those one too many that are told so
+    stage, timer, fault = None, None, None
+
+    def __init__(self, *args, per_address, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.per_address = per_address
 
     def connection_made(self, transport):
         super().connection_made(transport)
-        self._watch()
+        self.origin = _origin_of(self.client)
+        self.fault = _find_crowd(self, [o for o in self.connections if o is not self])
+        if self.fault: self.app_state = dict(self.app_state, fault=self.fault)   # `SecurityMiddleware` tells it
+        if len(self.connections) > self.most + self.spare: transport.abort()
+        else: self._watch()
 
     def data_received(self, data):
         super().data_received(data)
         self._watch()
 
+    def on_response_complete(self):
+        self.stage = None   # what comes next has a clock of its own, even if it is there already
+        super().on_response_complete()
+        self._watch()
+
     def connection_lost(self, exc):
-        if self._timer: self._timer.cancel()
+        if self.timer: self.timer.cancel()
         super().connection_lost(exc)
 
     def _watch(self):
-        "Start the clock while a head is awaited, stop it when one is there"
-        awaited = self.conn.their_state is h11.IDLE
-        if awaited and not self._timer: self._timer = self.loop.call_later(self.patience_s, self.transport.close)
-        elif not awaited and self._timer: self._timer = self._timer.cancel()
+        "Start the clock of the stage that the connection is in, unless it runs"
+        stage = 'closing' if self.transport.is_closing() else 'head' if self.conn.their_state is h11.IDLE else 'request'
+        if stage == self.stage: return
+        self.stage, abort = stage, self.transport.abort
+        self._in(*dict(closing=(self.drain_s, abort), head=(self.refused_s if self.fault else self.patience_s, self._part), request=(self.request_s, abort))[stage])
+
+    def _part(self):
+        "Close it, but do not wait for ever until all has been read"
+        self.transport.close()
+        self._in(self.drain_s, self.transport.abort)
+
+    def _in(self, seconds, act):
+        if self.timer: self.timer.cancel()
+        self.timer = self.loop.call_later(seconds, act)
+
+def _find_crowd(new, others):
+    "(status, why) of a connection that is one too many; None if there is space for it"
+    welcome = [o.origin for o in others if not o.fault]
+    if new.per_address and welcome.count(new.origin) >= new.per_address:
+        return 429, f'more than {new.per_address} connections from one address; expected fewer. Close some; behind a proxy, start the app with --per-address 0'
+    if len(welcome) >= new.most: return 503, f'more than {new.most} connections; expected fewer. Try again in a moment'
+
+def _origin_of(client):
+    "Whom a connection comes from: an address, or the half of it that an IPv6 network has"
+    try: address = ipaddress.ip_address(client[0])
+    except (TypeError, ValueError): return None   # a socket of another kind
+    return str(address) if address.version == 4 else address.packed[:8]
 
 def _listen(host, port):
     "A socket that listens, or a `SettingsError` that says why there can be none"
@@ -184,11 +227,12 @@ def _listen(host, port):
 
 # %% ../../nbs/09_app/06_server.ipynb #317533dd
 def create_server(
-    app,      # From `create_app`
-    **options # Of `uvicorn.Config`, before those that are set here
+    app,                # From `create_app`
+    per_address:int=64, # Connections from one address, at most; 0: any number, for an app behind a proxy
+    **options           # Of `uvicorn.Config`, before those that are set here
 ) -> uvicorn.Server:
     "A server for the app; `run(sockets=[…])` runs it until Ctrl-C"
-    usual = dict(http=_Protocol, ws='none', lifespan='on', log_level='warning', access_log=False, proxy_headers=False, server_header=False, limit_concurrency=500,
+    usual = dict(http=partial(_Protocol, per_address=per_address), ws='none', lifespan='on', log_level='warning', access_log=False, proxy_headers=False, server_header=False,
                  timeout_graceful_shutdown=10, h11_max_incomplete_event_size=32_768)
     return uvicorn.Server(uvicorn.Config(app, **usual | options))
 
@@ -198,12 +242,15 @@ def serve(
     port:int=5001,                      # Port, 0 to 65535; 0: any that is free
     tell=print,                         # Called with the address, as soon as there is one
     limits:UploadLimits=UploadLimits(), # How much is taken from one request
-    capacity:Capacity=None              # How much may be under way at once; default: a new one
+    capacity:Capacity=None,             # How much may be under way at once; default: a new one
+    per_address:int=64                  # Connections from one address, at most; 0: any number, for an app behind a proxy
 ):
     "Run the web app until Ctrl-C"
     listener = _listen(host, port)
     with listener:
-        with status('loading the model, and looking at its training photos'): model = load_app_model(folder)
-        server = create_server(create_app(InferenceService(model, limits, capacity), host))
+        with status('loading the model, and looking at its training photos'):
+            service = InferenceService(load_app_model(folder), limits, capacity)
+            service.decoders.start()   # what keeps them from it is a line here
+        server = create_server(create_app(service, host), per_address)
         tell(f'http://{f"[{host}]" if ":" in host else host}:{listener.getsockname()[1]}')
         server.run(sockets=[listener])

@@ -14,13 +14,16 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from PIL import Image
 
+from ..core.copies import as_photos
 from ..core.images import image_url, open_photo
 from ..core.settings import PhotoError, SettingsError
+from ..core.workers import WorkerError
 from ..synthetic.animals import draw_animal, animal_classes
 from ..vision.features import find_present
 from ..vision.tsne import choose_sample
 from ..training.learner import Learner
 from ..training.model_file import load_classifier
+from ..training.model_info import has_table
 from ..evaluation.explain import compute_gradcam, overlay_heatmap
 from ..evaluation.holdout import read_training_photos
 from ..inference.lookalike import compare_features, embed_photos, EmbeddedPhotos
@@ -34,7 +37,7 @@ from .views import AnswerCard
 class Example:
     "A photo to pick"
     label:str               # What it is
-    photo:Path|Image.Image  # Its file, or itself
+    photo:str|Path|Image.Image # Its file, or itself
 
     def open(self) -> Image.Image: # Upright RGB
         "The photo; `PhotoError` if it has gone, without saying where it was"
@@ -44,12 +47,13 @@ class Example:
 
 def choose_examples(
     classes:list,        # Class names
-    photos:pd.DataFrame, # Columns path, label: where to choose
+    photos:pd.DataFrame, # Columns path, label, sha256: where to choose; another photo in the place of one is not shown
     most:int=12          # Examples, 1 or more
 ) -> list: # Of `Example`
     "A photo of each class that is still there; drawn ones if none is"
-    there = find_present(photos).groupby('label').path.first()
-    if found := [o for o in [Example(o, Path(there[o])) for o in classes if o in there][:most] if _opens(o)]: return found
+    there = find_present(photos).drop_duplicates('label')
+    there = dict(zip(there.label, as_photos(there)))
+    if found := [o for o in [Example(o, there[o]) for o in classes if o in there][:most] if _opens(o)]: return found
     drawn = [o for o in classes if o in animal_classes] or animal_classes[:4]
     return [Example(o, draw_animal(o)) for o in drawn[:most]]
 
@@ -70,8 +74,8 @@ def load_app_model(
     folder:str|Path # A model folder
 ) -> AppModel:
     "A model with everything that the app shows"
-    learn, table = load_classifier(folder), Path(folder)/'photos.csv'
-    rows = read_training_photos(folder) if table.exists() else pd.DataFrame(dict(path=[], label=[], split=[]))
+    learn = load_classifier(folder)
+    rows = read_training_photos(folder) if has_table(folder, 'photos.csv') else pd.DataFrame(dict(path=[], label=[], split=[], sha256=[]))
     train = rows[rows.split == 'train']
     embedded = embed_photos(learn, train.iloc[choose_sample(len(train), 5000)]) if learn.posthoc.centroids else None
     note = 'The training photos are no longer where they were, so the nearest of them are not shown.' if embedded is not None and not len(embedded.paths) else ''
@@ -92,7 +96,8 @@ class InferenceService:
 
     async def run(self, app):
         "Be there for requests, from the start of the server to its end"
-        await asyncio.to_thread(self.decoders.start)
+        try: await asyncio.to_thread(self.decoders.start)
+        except WorkerError: pass   # killed while they start: every upload tries again
         yield
         await asyncio.to_thread(self.close)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from fastcore.xml import B, Div, Img, to_xml
 
-from ..core.files import printable_path, atomic_write
+from ..core.files import atomic_write, printable_path, to_cell
 from ..core.images import data_url, make_thumbnail
 from ..core.settings import DataError
 
@@ -70,7 +70,7 @@ def write_decisions(
     file:str|Path           # The CSV file
 ) -> Path: # `file`
     "Write `decisions` as a CSV table, in the form that the page saves"
-    with atomic_write(file) as part: decisions[list(decision_columns)].map(printable_path).to_csv(part, index=False, encoding='utf-8', lineterminator='\r\n')
+    with atomic_write(file) as part: decisions[list(decision_columns)].map(lambda o: to_cell(printable_path(o))).to_csv(part, index=False, encoding='utf-8', lineterminator='\r\n')
     return Path(file)
 
 # %% ../../nbs/05_cleaning/02_issues.ipynb #7450aae5

@@ -6,17 +6,16 @@
 __all__ = ['move_columns', 'check_path', 'read_moves', 'read_decisions', 'quarantine_photos', 'restore_photos']
 
 # %% ../../nbs/05_cleaning/05_quarantine.ipynb #0d583aa7
-import csv, os, re
-from contextlib import nullcontext
+import csv, io, os, re
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pandas as pd
 
-from ..core.files import check_writable, atomic_write
+from ..core.files import check_writable, folder_lock, from_cell, open_regular, to_cell, write_error
 from ..core.images import photo_suffixes
 from ..core.progress import progress
-from ..core.settings import DataError
+from ..core.settings import DataError, PhotoError
 from ..data.folders import quarantine_name
 from ..data.manifest import Journal, free_path, read_manifest, write_manifest
 from .issues import decision_columns, issue_types
@@ -28,27 +27,50 @@ def check_path(
     where:str=''     # Where it stands, for the message: "line 7"
 ) -> str: # The same
     "`path`, if it can name a photo inside `folder`; else a `DataError`"
-    why = _why_not(path, Path(folder))
-    if why:
-        raise DataError(f'{where + ": " if where else ""}the path {path!r}, which {why}', f'the path of a photo as it is inside `{Path(folder).name}`, like `fox/1.jpg`',
-                        'Correct or delete that line; no photo was moved')
+    if why := _why_not(path, _Listing(folder)): raise _bad_path(path, why, folder, where)
     return path
 
 # %% ../../nbs/05_cleaning/05_quarantine.ipynb #d542477a
-def _why_not(path, folder):
+def _bad_path(path, why, folder, where):
+    return DataError(f'{where + ": " if where else ""}the path {path!r}, which {why}', f'the path of a photo as it is inside `{Path(folder).name}`, like `fox/1.jpg`',
+                     'Correct or delete that line; no photo was moved')
+
+class _Listing:
+    "What lies in a folder of photos: each folder in it is read once, as a table may name a million photos"
+    def __init__(self, folder): self.folder, self.root, self.seen = str(folder), Path(folder).resolve(), {}
+
+    def _look(self, path):
+        "Is the folder of `path` inside when links are followed, and {name: is it a folder?} of what lies in it"
+        parent, name = os.path.split(path)
+        if parent not in self.seen: self.seen[parent] = self._read(Path(self.folder)/parent)
+        return *self.seen[parent], name
+
+    def _read(self, place):
+        try:
+            if not place.resolve().is_relative_to(self.root): return False, {}
+            with os.scandir(place) as found: return True, {o.name: o.is_dir() for o in found}
+        except FileNotFoundError: return True, {}
+        except (OSError, RuntimeError): return False, {}   # a loop of links
+
+    def is_inside(self, path): return self._look(path)[0]   # a photo that is a link itself moves as a link
+
+    def has(self, path):
+        _, names, name = self._look(path)
+        return name in names or os.path.lexists(os.path.join(self.folder, path))   # on some disks `Fox.JPG` is fox.jpg
+
+    def is_dir(self, path):
+        _, names, name = self._look(path)
+        return names[name] if name in names else os.path.isdir(os.path.join(self.folder, path))
+
+def _why_not(path, listing):
     "What is wrong with `path`, if anything, as the end of a sentence"
     if not isinstance(path, str) or not path.strip() or '\0' in path: return 'is empty'
-    parts = Path(path).parts
-    if Path(path).is_absolute() or '..' in parts: return 'leads out of the folder'
-    if parts[:1] == (quarantine_name,): return 'is set aside already'
-    if Path(path).suffix.lower() not in photo_suffixes or Path(path).name.startswith('.'): return 'is not the name of a photo'
-    if not _is_inside(folder/path, folder): return 'leads out of the folder through a link'
-    if (folder/path).is_dir(): return 'is a folder'
-
-def _is_inside(path, folder):
-    "Does `path` stay inside `folder` when the links on its way are followed? (A photo that is a link moves as a link.)"
-    try: return path.parent.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError): return False   # a loop of links
+    parts = [o for o in path.replace(os.sep, '/').split('/') if o not in ('', '.')]
+    if os.path.isabs(path) or os.path.splitdrive(path)[0] or '..' in parts: return 'leads out of the folder'
+    if parts[:1] == [quarantine_name]: return 'is set aside already'
+    if not parts or parts[-1].startswith('.') or not parts[-1].lower().endswith(photo_suffixes): return 'is not the name of a photo'
+    if not listing.is_inside(path): return 'leads out of the folder through a link'
+    if listing.is_dir(path): return 'is a folder'
 
 # %% ../../nbs/05_cleaning/05_quarantine.ipynb #9955fb43
 move_columns = ('time', 'path', 'to', 'kind', 'reason')
@@ -58,13 +80,27 @@ def read_moves(
 ) -> list: # Rows time, path, to, kind, reason, the oldest first; none if nothing was ever moved
     "All moves that were ever begun in `folder`"
     file = Path(folder)/quarantine_name/'moves.csv'
-    if not file.exists(): return []
-    try:
-        with open(file, newline='', encoding='utf-8', errors='surrogateescape') as f: rows = list(csv.DictReader(f))
+    if not os.path.lexists(file): return []
+    reader = csv.reader(io.StringIO(_whole_rows(file).decode('utf-8', 'surrogateescape'), newline=''))
+    try: names, *rows = [o for o in reader if o] or [list(move_columns)]
     except csv.Error as e: raise _damaged(file, e) from e
+    if tuple(names) != move_columns: raise _damaged(file, f'line 1 has not the columns {", ".join(move_columns)}')
     for number,row in enumerate(rows, 2):
-        if tuple(row) != move_columns or None in row.values(): raise _damaged(file, f'line {number} has not the columns {", ".join(move_columns)}')
-    return rows
+        if len(row) != len(move_columns): raise _damaged(file, f'line {number} has not the columns {", ".join(move_columns)}')
+    return [dict(zip(move_columns, map(from_cell, row))) for row in rows]
+
+def _whole_rows(file):
+    "The bytes of moves.csv without a last row that a run which was killed may have written half of"
+    try:
+        with open_regular(file) as f: content = f.read()
+    except PhotoError as e: raise _damaged(file, e.reason) from e
+    if content.endswith(b'\n') and content.count(b'"') % 2 == 0: return content
+    whole = n = quotes = 0
+    for line in io.BytesIO(content):   # a name may hold an end of line
+        n, quotes = n + len(line), quotes + line.count(b'"')
+        if quotes % 2 == 0 and line.endswith(b'\n'): whole = n
+    rest = [] if quotes % 2 else next(csv.reader([content[whole:].decode('utf-8', 'surrogateescape')]), [])
+    return content if len(rest) == len(move_columns) else content[:whole]   # some editors leave out the last end of line
 
 # %% ../../nbs/05_cleaning/05_quarantine.ipynb #64cb498f
 def _damaged(file, what):
@@ -76,54 +112,61 @@ def read_decisions(
     folder:str|Path # What the paths are relative to
 ) -> pd.DataFrame: # Columns `decision_columns`
     "The decisions in `file`; `DataError` names the first line that can't be used"
-    table = csv.DictReader(_read_lines(file))
-    names = [o.strip().lower() for o in table.fieldnames or []]
-    for name in decision_columns[:3]:
-        if name not in names: raise DataError(f'`{file}` has no column `{name}` in its first line ({", ".join(names) or "nothing"})', f'columns {", ".join(decision_columns)}', 'Save the decisions on the page again')
-    table.fieldnames = names
-    rows, unknown, moved = [], [], {o['path'] for o in read_moves(folder)}
-    for where,row in _number_lines(table, Path(file).name):
-        rows.append(_check_decision({k: row.get(k) or '' for k in decision_columns}, Path(folder), where))
-        if rows[-1]['path'] not in moved and not os.path.lexists(Path(folder)/rows[-1]['path']): unknown.append((where, rows[-1]['path']))
-    if unknown: raise _unknown(unknown, len(rows), folder)
-    return pd.DataFrame(rows, columns=list(decision_columns), dtype=object)
+    name, (columns, lines) = Path(file).name, _read_columns(file)
+    for o in decision_columns[:3]:
+        if o not in columns: raise DataError(f'`{file}` has no column `{o}` in its first line ({", ".join(columns) or "nothing"})', f'columns {", ".join(decision_columns)}', 'Save the decisions on the page again')
+    listing, moved = _Listing(folder), {o['path'] for o in read_moves(folder)}
+    table = pd.DataFrame({k: columns.get(k, ['']*len(lines)) for k in decision_columns}, dtype=object)
+    def where(i): return f'line {lines[i]} of `{name}`'
+    table = _check_decisions(table, listing, where)
+    gone = {o for o in dict.fromkeys(table.path) if o not in moved and not listing.has(o)}
+    unknown = [i for i,o in enumerate(table.path) if o in gone] if gone else []
+    if unknown: raise _unknown(where(unknown[0]), table.path[unknown[0]], len(unknown), len(table), folder)
+    return table
 
 # %% ../../nbs/05_cleaning/05_quarantine.ipynb #7055d309
+def _read_columns(file):
+    "{name of a column: its cells}, and the line in which each row ends"
+    reader = csv.reader(_read_lines(file))
+    try:
+        names = [o.strip().lower() for o in next(reader, [])]
+        rows = [(reader.line_num, o) for o in reader if o]
+    except csv.Error as e:
+        raise DataError(f'line {reader.line_num + 1} of `{Path(file).name}`: {e}', 'fields between commas, in quotes where need be', 'Save the decisions on the page again') from e
+    return {name: [from_cell(o[i]) if i < len(o) else '' for _,o in rows] for i,name in enumerate(names)}, [n for n,_ in rows]
+
 def _read_lines(file):
     "The text of `file` in lines, with commas between fields (spreadsheets of some countries write semicolons)"
     csv.field_size_limit(2**31-1)
-    try: text = Path(file).read_bytes().decode('utf-8-sig')
-    except OSError as e: raise DataError(f'`{file}` can not be read: {e.strerror}', 'the table of decisions that the page saves', 'Check the path; browsers save among the downloads') from e
+    try:
+        with open_regular(file, 2**30) as f: text = f.read().decode('utf-8-sig')
+    except PhotoError as e: raise DataError(e.found, 'the table of decisions that the page saves', 'Check the path; browsers save among the downloads') from e
     except UnicodeDecodeError as e: raise DataError(f'`{file}` is not UTF-8 text', 'a CSV table in UTF-8', 'Save it as "CSV UTF-8"') from e
     lines = re.findall(r'[^\n]*\n|[^\n]+', text)   # `splitlines` would also break at the odd characters that names may hold
     if lines and ',' not in lines[0] and ';' in lines[0]:
         return (','.join('"' + o.replace('"', '""') + '"' for o in row) + '\n' for row in csv.reader(lines, delimiter=';'))
     return lines
 
-def _number_lines(table, name):
-    "Each row of `table` with the place where it ends, in words"
-    try:
-        for row in table: yield f'line {table.line_num} of `{name}`', row
-    except csv.Error as e: raise DataError(f'line {table.line_num + 1} of `{name}`: {e}', 'fields between commas, in quotes where need be', 'Save the decisions on the page again') from e
+def _check_decisions(table, listing, where):
+    "`table` with its paths as they are on disk; `DataError` for the first row that can't be used, whose place `where` tells"
+    table = table.assign(kind=[str(o).strip() for o in table.kind], decision=[str(o).strip().lower() for o in table.decision])
+    real = {o: _real_path(o, listing) for o in dict.fromkeys(table.path)}
+    why = {o: _why_not(real[o], listing) for o in real}
+    for i,(path,kind,decision) in enumerate(zip(table.path, table.kind, table.decision)):
+        for column,value,known in (('decision', decision, ('drop', 'keep')), ('kind', kind, issue_types)):
+            if value not in known: raise DataError(f'{where(i)}: `{column}` is {value!r}', ' or '.join(known), 'Correct that line; no photo was moved')
+        if why[path]: raise _bad_path(real[path], why[path], listing.folder, where(i))
+    return table.assign(path=pd.Series([real[o] for o in table.path], table.index, dtype=object))
 
-def _check_decision(row, folder, where):
-    "A row of the table with its path as it is on disk; `DataError` if it can't be used"
-    row = row | dict(kind=str(row['kind']).strip(), decision=str(row['decision']).strip().lower(), path=_real_path(row['path'], folder))
-    for column,known in (('decision', ('drop', 'keep')), ('kind', tuple(issue_types))):
-        if row[column] not in known: raise DataError(f'{where}: `{column}` is {row[column]!r}', ' or '.join(known), 'Correct that line; no photo was moved')
-    check_path(row['path'], folder, where)
-    return row
-
-def _real_path(path, folder):
+def _real_path(path, listing):
     r"The path on disk for one in a table, where bytes that are not UTF-8 stand as `\xe9`"
-    if not isinstance(path, str) or r'\x' not in path or os.path.lexists(folder/path): return path
+    if not isinstance(path, str) or r'\x' not in path or listing.has(path): return path
     return re.sub(rb'\\x([89a-f][0-9a-f])', lambda o: bytes.fromhex(o[1].decode()), path.encode('utf-8', 'surrogateescape')).decode('utf-8', 'surrogateescape')
 
-def _unknown(unknown, n, folder):
-    where, path = unknown[0]
-    more = f', and {len(unknown)-1} more such lines' if len(unknown) > 1 else ''
+def _unknown(where, path, n_unknown, n, folder):
+    more = f', and {n_unknown-1} more such lines' if n_unknown > 1 else ''
     do = 'Is it the folder that was looked at? If it is, correct or delete that line; no photo was moved'
-    return DataError(f'{where}: there is no photo {path!r} in `{Path(folder).name}`{more}', f'photos that are there ({n-len(unknown)} of {n} are)', do)
+    return DataError(f'{where}: there is no photo {path!r} in `{Path(folder).name}`{more}', f'photos that are there ({n-n_unknown} of {n} are)', do)
 
 # %% ../../nbs/05_cleaning/05_quarantine.ipynb #3d232fe8
 def quarantine_photos(
@@ -131,15 +174,16 @@ def quarantine_photos(
     folder:str|Path         # What the paths are relative to
 ) -> pd.DataFrame: # Columns path, to, kind, status, reason; one row per photo to drop
     "Move the photos that were decided against to `folder/set-aside/KIND`; a photo is dropped if one of its rows says so"
-    folder, drops = Path(folder), {}
+    folder = Path(folder)
     for name in decision_columns[:3]:
         if name not in decisions.columns: raise DataError(f'decisions without a column `{name}`', f'columns {", ".join(decision_columns)}', 'Take them from `read_decisions` or `list_decisions`')
-    for number,row in enumerate(decisions.to_dict('records')):
-        row = _check_decision({'reason': '', 'label': ''} | row, folder, f'row {number}')
-        if row['decision'] == 'drop': drops.setdefault(row['path'], row)
+    rows = _check_decisions(decisions.reset_index(drop=True), _Listing(folder), lambda i: f'row {i}')
+    rows = rows[rows.decision == 'drop'].drop_duplicates('path')
+    reasons = rows.reason if 'reason' in rows else ['']*len(rows)
     with _locked(folder):
-        taken, aside = set(), {row['path']: to for to,row in _set_aside(folder).items()}
-        return _move_all([_plan_drop(o, folder, aside, taken) for o in drops.values()], folder, 'setting aside')
+        moves, listing, taken = read_moves(folder), _Listing(folder), set()
+        aside = {row['path']: to for to,row in _set_aside(moves, listing).items()}
+        return _move_all([_plan_drop(*o, listing, aside, taken) for o in zip(rows.path, rows.kind, reasons)], folder, moves, 'setting aside')
 
 def restore_photos(
     folder:str|Path, # The same as for `quarantine_photos`
@@ -148,100 +192,152 @@ def restore_photos(
     "Put photos that were dropped back where they were; a place that is taken meanwhile stays as it is"
     folder = Path(folder)
     with _locked(folder):
-        aside, taken = _set_aside(folder), set()
-        wanted = [*reversed(aside), *_lost(folder)] if paths is None else _find_aside(paths, aside, folder)
-        return _move_all([_plan_restore(o, aside.get(o), folder, taken) for o in dict.fromkeys(wanted)], folder, 'putting back')
+        moves, listing, taken = read_moves(folder), _Listing(folder), set()
+        aside = _set_aside(moves, listing)
+        wanted = [*reversed(aside), *_lost(moves, listing)] if paths is None else _find_aside(paths, moves, aside, listing)
+        return _move_all([_plan_restore(o, aside.get(o), listing, taken) for o in dict.fromkeys(wanted)], folder, moves, 'putting back')
 
 # %% ../../nbs/05_cleaning/05_quarantine.ipynb #2ca81925
-def _set_aside(folder):
+def _set_aside(moves, listing):
     "{where a photo is now: the move that brought it there} of those that are set aside, the oldest first"
     rows = {}
-    for row in read_moves(folder):
+    for row in moves:
         if row['to'].startswith(f'{quarantine_name}/'):
             rows.pop(row['to'], None)
             rows[row['to']] = row
-    return {to: row for to,row in rows.items() if os.path.lexists(folder/to)}
+    return {to: row for to,row in rows.items() if listing.has(to)}
 
-def _lost(folder):
+def _lost(moves, listing):
     "Where photos were set aside that are neither there nor back where they came from"
     rows = {}
-    for row in read_moves(folder):
+    for row in moves:
         rows.pop(row['path'], None)                                        # put back
         if row['to'].startswith(f'{quarantine_name}/'): rows[row['to']] = row
-    return [to for to,row in rows.items() if not os.path.lexists(folder/to) and not os.path.lexists(folder/row['path'])]
+    return [to for to,row in rows.items() if not listing.has(to) and not listing.has(row['path'])]
 
 def _locked(folder):
-    "While the block runs, no download changes the manifest, if there is one"
-    return Journal(folder) if (folder/'manifest.csv').exists() else nullcontext()
+    "While the block runs, nothing else moves photos in `folder` or records what became of them"
+    return Journal(folder) if (folder/'manifest.csv').exists() else folder_lock(folder)
 
 # %% ../../nbs/05_cleaning/05_quarantine.ipynb #68b43481
-def _plan_drop(row, folder, aside, taken):
+def _plan_drop(path, kind, reason, listing, aside, taken):
     "The row of the result for a photo to drop"
-    path, to = row['path'], ''
-    if os.path.lexists(folder/path):
-        to = free_path(folder, f'{quarantine_name}/{row["kind"]}/{path.removeprefix("photos/")}', taken)
+    if listing.has(path):
+        to = free_path(Path(listing.folder), f'{quarantine_name}/{kind}/{path.removeprefix("photos/")}', taken)
         taken.add(to.casefold())
-        return _row(path, to, row['kind'], 'planned', row['reason'])
-    if path in aside: return _row(path, aside[path], row['kind'], 'gone', f'set aside already, as {aside[path]}')
-    return _row(path, '', row['kind'], 'gone', 'there is no such photo any more')
+        return _row(path, to, kind, 'planned', reason)
+    if path in aside: return _row(path, aside[path], kind, 'gone', f'set aside already, as {aside[path]}')
+    return _row(path, '', kind, 'gone', 'there is no such photo any more')
 
 def _row(path, to, kind, status, reason): return dict(path=path, to=to, kind=kind, status=status, reason=reason)
 
-def _plan_restore(path, move, folder, taken):
+def _plan_restore(path, move, listing, taken):
     "The row of the result for a photo to put back"
     if move is None: return _row(path, '', '', 'gone', 'there is no such photo in `set-aside` any more')
-    if why := _why_not(move['path'], folder) or (not _is_inside(folder/path, folder) and 'comes from outside the folder'):
+    if why := _why_not(move['path'], listing) or (not listing.is_inside(path) and 'comes from outside the folder'):
         return _row(path, move['path'], move['kind'], 'failed', f'its old path {why}')
-    if os.path.lexists(folder/move['path']) or move['path'] in taken: return _row(path, move['path'], move['kind'], 'taken', 'there is another file at its old place by now')
+    if listing.has(move['path']) or move['path'] in taken: return _row(path, move['path'], move['kind'], 'taken', 'there is another file at its old place by now')
     taken.add(move['path'])
     return _row(path, move['path'], move['kind'], 'planned', 'put back')
 
-def _find_aside(paths, aside, folder):
+def _find_aside(paths, moves, aside, listing):
     "Where the photos are now that are, or were, at `paths`"
-    now = {o[k]: o['to'] for o in read_moves(folder) for k in ('path', 'to') if o['to'].startswith(f'{quarantine_name}/')}
+    now = {o[k]: o['to'] for o in moves for k in ('path', 'to') if o['to'].startswith(f'{quarantine_name}/')}
     now |= {row['path']: to for to,row in aside.items()} | {to: to for to in aside}   # those that are still there go before
-    paths = [_real_path(o, folder) for o in paths]
+    paths = [_real_path(o, listing) for o in paths]
     for path in paths:
         if path not in now: raise DataError(f'{path!r} was never set aside', 'photos of `set-aside/moves.csv`', 'Correct its name; no photo was moved')
     return [now[o] for o in paths]
 
 # %% ../../nbs/05_cleaning/05_quarantine.ipynb #3d9d290f
-def _move_all(plan, folder, desc):
+def _move_all(plan, folder, moves, desc):
     "Carry out those rows of `plan` that are `planned`; the plan as a table, with what became of each"
-    todo = [o for o in plan if o['status'] == 'planned']
-    for parent in sorted({(folder/o[k]).parent for o in todo for k in ('path', 'to')}):
-        if not _is_inside(parent/'photo', folder): raise DataError(f'`{parent.relative_to(folder)}` is a link out of the folder', 'a folder, or nothing', 'Move the link away')
-        check_writable(parent)
-    if todo: _log(todo, folder)
+    todo, listing = [o for o in plan if o['status'] == 'planned'], _Listing(folder)
+    for parent in sorted({os.path.dirname(o[k]) for o in todo for k in ('path', 'to')}):
+        if not listing.is_inside(f'{parent}/photo'): raise DataError(f'`{parent}` is a link out of the folder', 'a folder, or nothing', 'Move the link away')
+        check_writable(folder/parent)
+    if todo: moves = moves + _log(todo, folder)
     try:
-        for row in progress(todo, desc): _move(row, folder)
-    finally: _update_manifest(folder)
+        with _OpenFolders(folder) as folders:
+            for row in progress(todo, desc): _move(row, folders)
+    finally: _update_manifest(folder, moves)
     return pd.DataFrame(plan, columns=['path', 'to', 'kind', 'status', 'reason'], dtype=object)
 
 def _log(rows, folder):
-    "Enter `rows` in moves.csv, all or none"
-    now = datetime.now(timezone.utc).isoformat(timespec='seconds')
-    with atomic_write(folder/quarantine_name/'moves.csv') as part, open(part, 'w', newline='', encoding='utf-8', errors='surrogateescape') as f:
-        table = csv.DictWriter(f, move_columns, extrasaction='ignore')
-        table.writeheader()
-        table.writerows([*read_moves(folder), *(o | dict(time=now) for o in rows)])
-
-def _move(row, folder):
-    "Move a file; its row says how it went"
-    old, new = folder/row['path'], folder/row['to']
+    "Append `rows` to moves.csv, before anything moves; they as `read_moves` gives them"
+    now, file = datetime.now(timezone.utc).isoformat(timespec='seconds'), folder/quarantine_name/'moves.csv'
+    rows, text, old = [dict(time=now, **{k: o[k] for k in move_columns[1:]}) for o in rows], io.StringIO(newline=''), b''
+    if os.path.lexists(file): old = _whole_rows(file)
+    if old and not old.endswith(b'\n'): text.write('\n')
+    table = csv.writer(text)
+    table.writerows(([] if old else [move_columns]) + [[to_cell(o) for o in row.values()] for row in rows])
     try:
-        new.parent.mkdir(parents=True, exist_ok=True)
-        if os.path.lexists(new): raise FileExistsError(0, 'there is another file at its new place')
-        os.rename(old, new)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _append(file, len(old), text.getvalue().encode('utf-8', 'surrogateescape'))
+    except OSError as e: raise write_error(file, e) from e
+    return rows
+
+def _append(file, size, content):
+    "Write `content` behind the first `size` bytes of `file`, and see to it that it is on the disk; all or nothing where there is no room"
+    with open(file, 'ab', buffering=0) as f:   # a buffer would be written again when the file is closed
+        f.truncate(size)
+        try:
+            while content: content = content[f.write(content):]
+            os.fsync(f.fileno())
+        except OSError:
+            f.truncate(size)
+            raise
+
+# %% ../../nbs/05_cleaning/05_quarantine.ipynb #8f29746f
+class _OpenFolders:
+    "The folders that photos move from and to, held open: a link that is put in the place of one meanwhile leads nowhere"
+    def __init__(self, folder): self.root, self.fds = Path(folder).resolve(), {}
+    def __enter__(self): return self
+    def __exit__(self, *args): self.close()
+
+    def close(self):
+        while self.fds: os.close(self.fds.popitem()[1])
+
+    def place(self, path):
+        "Folder (a descriptor, or None) and name for the functions of `os`, where the system has them; else the whole path"
+        parent, name = os.path.split(path)
+        if os.rename not in os.supports_dir_fd: return None, str(self.root/path)
+        if parent not in self.fds: self.fds[parent] = self._open(parent)
+        return self.fds[parent], name
+
+    def _open(self, parent):
+        place, flags = (self.root/parent).resolve(), os.O_RDONLY | os.O_DIRECTORY
+        if not place.is_relative_to(self.root): raise OSError(0, 'its folder is a link out of the folder')
+        fd = os.open(self.root, flags)
+        for o in place.relative_to(self.root).parts:
+            try: new = os.open(o, flags | os.O_NOFOLLOW, dir_fd=fd)
+            finally: os.close(fd)
+            fd = new
+        return fd
+
+def _move(row, folders):
+    "Move a file; its row says how it went"
+    if len(folders.fds) > 100: folders.close()   # a system lets a process have some hundred open
+    try:
+        os.makedirs((folders.root/row['to']).parent, exist_ok=True)
+        (old_fd, old), (new_fd, new) = map(folders.place, (row['path'], row['to']))
+        if _is_there(new, new_fd): raise FileExistsError(0, 'there is another file at its new place')
+        os.rename(old, new, src_dir_fd=old_fd, dst_dir_fd=new_fd)
         row['status'] = 'moved'
     except OSError as e: row.update(status='failed', reason=e.strerror)
 
+def _is_there(name, fd):
+    try: os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError: return False
+    return True
+
+
 # %% ../../nbs/05_cleaning/05_quarantine.ipynb #acbd47ef
-def _update_manifest(folder):
+def _update_manifest(folder, moves):
     "Make the manifest's rows say where the photos are that ever moved"
     if not (folder/'manifest.csv').exists(): return
     rows, last = read_manifest(folder), {}
-    for o in read_moves(folder):
+    for o in moves:
         if o['to'].startswith(f'{quarantine_name}/'): last[o['path'], o['to']] = o
     places = {row['path']: row for row in rows if row['path']}
     for (path, to),move in last.items():

@@ -9,7 +9,7 @@ __all__ = ['report_result', 'run_evaluate', 'run_report', 'run_tsne']
 import json
 from pathlib import Path
 
-from .console import check_picture, print_json, print_stage
+from .console import check_picture, print_json, print_line, print_stage
 
 # %% ../../nbs/10_cli/03_evaluate.ipynb #29360cf4
 def report_result(
@@ -27,6 +27,7 @@ def run_evaluate(
     args # From the parser
 ):
     "`animal-clf evaluate`"
+    from animal_clf.core.files import folder_lock
     from animal_clf.core.progress import Stopwatch, status
     watch, tell = Stopwatch(), (lambda *_: None) if args.json else print_stage
     with watch.stage('imports'), status('loading PyTorch and fastai'):
@@ -35,17 +36,18 @@ def run_evaluate(
         from animal_clf.training.model_file import load_classifier
         from animal_clf.training.model_info import read_info
     with watch.stage('loading'): learn, groups = load_classifier(args.model), read_info(args.model).groups
-    with watch.stage('reading'): photos = read_test_photos(args.model, args.data, groups)
-    for o in data_notes(photos): tell('note', o)
-    result = learn.evaluate(photos, on_test=lambda o: tell('test', o), watch=watch)
-    report_result(args.model, result, tell)
+    with folder_lock(args.model):
+        with watch.stage('reading'): photos = read_test_photos(args.model, args.data, groups)
+        for o in data_notes(photos): tell('note', o)
+        result = learn.evaluate(photos, on_test=lambda o: tell('test', o), watch=watch)
+        report_result(args.model, result, tell)
     if args.json: print_json(json.loads(Path(args.model, 'report', 'report.json').read_text(encoding='utf8')))
     else: _print_checklist(result.checklist().to_dict('records'))
 
 # %% ../../nbs/10_cli/03_evaluate.ipynb #a2b4b349
 def _print_checklist(rows):
     print()
-    for o in rows: print(f"{o['status']:<15}{o['item']}: {o['figure']}" if o['figure'] else f"{o['status']:<15}{o['item']}")
+    for o in rows: print_line(f"{o['status']:<15}{o['item']}: {o['figure']}" if o['figure'] else f"{o['status']:<15}{o['item']}")
 
 def _print_report(report, folder):
     "What a report says, as lines"
@@ -54,7 +56,7 @@ def _print_report(report, folder):
     for o in values.get('warnings', []): print_stage('warning', o)
     print(f"\n{'class':<24}{'precision':>10}{'recall':>10}{'F1':>10}{'photos':>8}")
     rows = [*values['per_class'].items(), *((f'{o} average', values[f'{o}_avg']) for o in ('micro', 'macro', 'weighted'))]
-    for name,o in rows: print(f'{name:<24}' + ''.join(f"{'–' if o[k] is None else format(o[k], '.3f'):>10}" for k in ('precision', 'recall', 'f1')) + f"{o['support']:>8}")
+    for name,o in rows: print_line(f'{name:<24}' + ''.join(f"{'–' if o[k] is None else format(o[k], '.3f'):>10}" for k in ('precision', 'recall', 'f1')) + f"{o['support']:>8}")
     _print_checklist(values.get('checklist', []))
     print_stage('\nreport', Path(folder)/'report'/'report.html')
 
@@ -67,7 +69,8 @@ def _compare(args, a, b):
     if args.json: return print_json(found.to_dict())
     print_stage('compared', found)
     print_stage('photos', f'both right {found.both}, only {found.names[0]} {found.only_a}, only {found.names[1]} {found.only_b}, neither {found.neither}' + (f'; {found.unmatched} that only one was tested on' if found.unmatched else ''))
-    print('\n' + tabulate_reports(a, b).astype(float).round(3).to_string(na_rep='–'))
+    print()
+    for o in tabulate_reports(a, b).astype(float).round(3).to_string(na_rep='–').split('\n'): print_line(o)
     if page: print_stage('\nreport', page)
 
 # %% ../../nbs/10_cli/03_evaluate.ipynb #7da4e9e3

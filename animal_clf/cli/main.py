@@ -9,6 +9,7 @@ __all__ = ['make_parser', 'main']
 import argparse, os, sys, warnings
 from pathlib import Path
 
+from .console import print_line
 from .evaluate import run_evaluate, run_report, run_tsne
 from .photos import run_cache, run_clean, run_download, run_sample
 from .predict import run_app, run_export, run_lookalike, run_predict
@@ -145,6 +146,8 @@ def _add_answer_commands(add):
     o.add_argument('model', metavar='MODEL', help='a model folder')
     o.add_argument('--host', default='127.0.0.1', metavar='H', help='address to listen at (default: 127.0.0.1, this machine only)')
     o.add_argument('--port', type=_port, default=5001, metavar='N', help='port to listen at (default: 5001; 0: any that is free)')
+    o.add_argument('--per-address', type=_at_least_zero, default=64, metavar='N',
+                   help='connections that one address may have (default: 64; 0: any number, for an app behind a proxy, whose address all of its clients have)')
 
     o = add('sample', 'draw the sample data set')
     o.add_argument('folder', metavar='DIR', help='a new or empty folder')
@@ -154,9 +157,14 @@ def _add_answer_commands(add):
     o.add_argument('--json', action='store_true', help='print {folder, bytes, parts: [{name, what, files, bytes}]}, with --clear {freed}')
 
 # %% ../../nbs/10_cli/06_main.ipynb #466415b1
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        from animal_clf.core.settings import printable
+        super().error(printable(message))   # a shell's * may have put a stranger's file name there
+
 def make_parser() -> argparse.ArgumentParser:
     "The parser of `animal-clf`: every command with its options"
-    parser = argparse.ArgumentParser(prog='animal-clf', description='From a list of animal names or a folder of photos to a classifier you can believe.')
+    parser = _Parser(prog='animal-clf', description='From a list of animal names or a folder of photos to a classifier you can believe.')
     from animal_clf import __version__
     parser.add_argument('--version', action='version', version=f'animal-clf {__version__}')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
@@ -183,17 +191,17 @@ def main(
     args = make_parser().parse_args(argv)
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # threads of PyTorch that wait don't keep others from the core: photos are decoded meanwhile
     with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message=r'.*torch\.jit\.script.* is deprecated') # fastai's, on import
-        warnings.showwarning = lambda message, *_, **__: print(f'animal-clf: {message}', file=sys.stderr)   # a line, without the code it comes from
+        warnings.filterwarnings('ignore', message=r'.*(torch\.jit\.script.* is deprecated|mode\.chained_assignment)') # fastai's, on import
+        warnings.showwarning = lambda message, *_, **__: print_line(f'animal-clf: {message}', sys.stderr)   # a line, without the code it comes from
         return _run(args)
 
 def _run(args):
     "Run a command; exit code"
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace') # a name that the terminal can't show is no reason to stop
-    from animal_clf.core.settings import SettingsError, UserError
+    from animal_clf.core.settings import lacks_memory, SettingsError, UserError
     try: return _commands[args.command](args) or 0
     except UserError as e:
-        print('animal-clf: ' + ' '.join(f'{e.found}; expected {e.expected}. {e.do}'.split()), file=sys.stderr)
+        print_line('animal-clf: ' + ' '.join(f'{e.found}; expected {e.expected}. {e.do}'.split()), sys.stderr)
         return 2 if isinstance(e, SettingsError) else 1
     except KeyboardInterrupt:
         print('animal-clf: stopped' + _resume_hint(args), file=sys.stderr)
@@ -201,3 +209,7 @@ def _run(args):
     except BrokenPipeError: # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as e:
+        if not lacks_memory(e): raise
+        print('animal-clf: this takes more memory than there is; expected a smaller task. Close other programs, or take fewer or smaller photos' + _resume_hint(args), file=sys.stderr)
+        return 1

@@ -6,10 +6,10 @@
 __all__ = ['run_predict', 'run_lookalike', 'run_export', 'run_app']
 
 # %% ../../nbs/10_cli/05_predict.ipynb #03e0ef79
-import os, re
+import os
 from pathlib import Path
 
-from .console import check_picture, plural, print_json, print_stage, to_json
+from .console import check_picture, plural, print_json, print_line, print_stage, to_json
 
 # %% ../../nbs/10_cli/05_predict.ipynb #f3a53af7
 _model_files = ('model.json', 'model.safetensors')
@@ -91,7 +91,7 @@ def _print_each(rows, tell):
 
 def _print_row(row, answer):
     "A line; control characters in a name are shown, as they could change the other lines"
-    print(re.sub(r'[\x00-\x1f\x7f-\x9f]', lambda o: repr(o[0])[1:-1], row['error'] or f"{row['path']}: {answer}"))
+    print_line(row['error'] or f"{row['path']}: {answer}")
 
 def _describe_top(row): return f"{row['label']} {row['probability']:.1%}" + ', then ' + ', '.join(f'{name} {p:.1%}' for name,p in row['top'][1:])
 
@@ -149,7 +149,7 @@ def _print_lookalikes(rows, one_kind):
     from animal_clf.inference.lookalike import describe_lookalike, answer_entropy
     for o in rows:
         _print_row(o, '' if o['error'] else describe_lookalike(o))
-        if o['similar']: print('    most alike in training: ' + ', '.join(f'{path} ({label}, {likeness:.2f})' for path,label,likeness in o['similar']))
+        if o['similar']: print_line('    most alike in training: ' + ', '.join(f'{path} ({label}, {likeness:.2f})' for path,label,likeness in o['similar']))
     if all(o['error'] for o in rows): return
     kin = [o for o in rows if o['nearest'] and (one_kind or not o['known'])]
     if len(kin) >= 3:
@@ -175,5 +175,5 @@ def run_app(
 ):
     "`animal-clf app`"
     from animal_clf.app.server import serve
-    try: serve(args.model, args.host, args.port, tell=lambda url: print_stage('app', f'{url}   (Ctrl-C ends it)'))
+    try: serve(args.model, args.host, args.port, tell=lambda url: print_stage('app', f'{url}   (Ctrl-C ends it)'), per_address=args.per_address)
     except KeyboardInterrupt: pass   # that is how it ends

@@ -7,6 +7,7 @@ __all__ = ['run_all', 'run_train']
 
 # %% ../../nbs/10_cli/04_train.ipynb #a0c0a2e3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 
@@ -130,12 +131,17 @@ def run_all(
     args # From the parser
 ):
     "`animal-clf run`"
-    from animal_clf.core.progress import Stopwatch, status
+    from animal_clf.core.files import folder_lock
+    from animal_clf.core.progress import Stopwatch
     settings, watch = read_options(args), Stopwatch()
     _check_classes(args, settings)
     name = _name_of_source(args.data) if args.data else 'sample' if args.sample else _name_of(settings.classes)
     args.out = args.out or Path('models')/name
     _check_training(args, settings)
+    with folder_lock(args.out): _run_all(args, settings, watch)
+
+def _run_all(args, settings, watch):
+    from animal_clf.core.progress import status
     with ThreadPoolExecutor(1) as pool:
         loading = _start_loading(pool)
         with watch.stage('collecting'): source = _source(args, settings)
@@ -155,6 +161,11 @@ def run_train(
     settings = read_options(args)
     args.out = args.out or Path('models')/_name_of_source(args.data)
     _check_training(args, settings)
+    from animal_clf.core.files import folder_lock
+    from animal_clf.training.distributed import is_main
+    with folder_lock(args.out) if is_main() else nullcontext(): _train(args, settings)
+
+def _train(args, settings):
     with ThreadPoolExecutor(1) as pool:
         loading = _start_loading(pool)
         data = _read_data(args.data, settings, args.groups)

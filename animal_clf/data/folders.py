@@ -13,6 +13,7 @@ import pandas as pd
 
 pd.set_option('mode.string_storage', 'python')   # where pyarrow is installed, pandas would keep text as it does, and that refuses file names that are not UTF-8
 
+from ..core.files import from_cell, read_lines
 from ..core.images import find_photos, natural_key
 from ..core.settings import Code, DataError
 
@@ -59,9 +60,8 @@ def _rows_of_folder(folder):
 def _read_table(file):
     "(column names, rows as dicts) of a CSV, each row as long as the header"
     try:
-        with open(file, newline='', encoding='utf-8-sig') as f:
-            reader = csv.DictReader(f, restkey='')
-            rows, columns = list(reader), reader.fieldnames or []
+        reader = csv.DictReader(read_lines(file), restkey='')
+        rows, columns = list(reader), reader.fieldnames or []
     except (UnicodeDecodeError, csv.Error) as e: raise DataError(f'{file} is not a table ({e})', 'a CSV in UTF-8 with path,label[,split]', 'Save it as such') from e
     for line,row in enumerate(rows, 2):
         if '' in row or None in row.values(): raise DataError(f'line {line} of {file} with more or fewer fields than columns', 'one field per column', 'Correct that line; quote fields that hold a comma')
@@ -77,7 +77,7 @@ def _rows_of_csv(file):
     if '' in splits and set(splits) != {''}: raise DataError(f'{splits.count("")} rows without a split in {file}', 'a split on every row or on none', 'Fill that column')
     for line,o in enumerate(rows, 2):
         if not o['path'].strip() or not o['label'].strip(): raise DataError(f'line {line} of {file} without a path or a label', 'both on every line', 'Fill it or remove it')
-    return [dict(path=str(file.parent/o['path']), label=o['label'], split=_split_names.get(split, '')) for o,split in zip(rows, splits)]
+    return [dict(path=str(file.parent/from_cell(o['path'])), label=from_cell(o['label']), split=_split_names.get(split, '')) for o,split in zip(rows, splits)]
 
 # %% ../../nbs/03_data/01_folders.ipynb #14e58ebc
 def _nothing_found(folder):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.files import from_cell, read_lines
 from ..core.settings import DataError
 from .splits import Photos
 
@@ -20,10 +21,10 @@ from .splits import Photos
 def _read_table(file):
     "{class: group} from a CSV with the columns class,group"
     try:
-        with open(file, newline='', encoding='utf-8-sig') as f: rows = list(csv.DictReader(f))
+        rows = list(csv.DictReader(read_lines(file)))
     except (OSError, UnicodeDecodeError, csv.Error) as e: raise DataError(f'{file} is not a table ({e})', 'a CSV in UTF-8 with class,group', 'Check the path, or save it as such') from e
     if not rows or not {'class', 'group'} <= set(rows[0]): raise DataError(f'columns {", ".join(rows[0]) if rows else "none"} in {file}', 'class,group', 'Rename the columns')
-    return {o['class']: (o['group'] or '').strip() for o in rows}
+    return {from_cell(o['class']): from_cell(o['group'] or '').strip() for o in rows}
 
 # %% ../../nbs/03_data/04_labels.ipynb #f02b284f
 def read_groups(

@@ -7,17 +7,14 @@ __all__ = ['manifest_columns', 'reserved_names', 'new_row', 'read_manifest', 'wr
            'Journal', 'check_class', 'check_url', 'quarantine', 'restore', 'free_path', 'count_rows']
 
 # %% ../../nbs/03_data/02_manifest.ipynb #6644a056
-import csv, hashlib, json, os, re
+import csv, hashlib, io, json, os, re
 from collections import Counter
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import count
 from pathlib import Path
 
-try: import fcntl
-except ImportError: fcntl = None   # Windows
-
-from ..core.files import atomic_write, write_error
-from ..core.settings import Code, DataError, SettingsError
+from ..core.files import atomic_write, folder_lock, from_cell, open_regular, to_cell, write_error
+from ..core.settings import Code, DataError, PhotoError, SettingsError
 
 # %% ../../nbs/03_data/02_manifest.ipynb #cf9dce75
 manifest_columns = ('class', 'query', 'url', 'page', 'title', 'engine', 'time', 'http_status', 'raw', 'path',
@@ -47,7 +44,7 @@ def write_manifest(
         with open(part, 'w', newline='', encoding='utf-8', errors='surrogatepass') as f:
             table = csv.DictWriter(f, columns, restval='')
             table.writeheader()
-            table.writerows(rows)
+            table.writerows({k: to_cell(v) for k,v in row.items()} for row in rows)
         if journal.exists():
             _mend(Path(folder))
             _append(journal, ['end', _hash(part)])
@@ -74,7 +71,9 @@ def _read_table(path):
     if not path.exists(): return []
     csv.field_size_limit(2**31-1)
     try:
-        with open(path, newline='', encoding='utf-8-sig', errors='surrogatepass') as f: rows = list(csv.DictReader(f, delimiter=_delimiter(f)))
+        with io.TextIOWrapper(open_regular(path), 'utf-8-sig', 'surrogatepass', newline='') as f:
+            rows = [{k: from_cell(v) for k,v in row.items()} for row in csv.DictReader(f, delimiter=_delimiter(f))]
+    except PhotoError as e: raise _damaged(path, e.reason) from e
     except (OSError, UnicodeDecodeError, csv.Error) as e: raise _damaged(path, getattr(e, 'strerror', '') or e) from e
     for number,row in enumerate(rows, 2): _check_row(path, number, row)
     return [_upgrade(new_row(**row | {k: int(float(row[k])) if row[k] else None for k in _number_columns}), row.get('code')) for row in rows]
@@ -160,8 +159,9 @@ def recover(
 ):
     "Complete the manifest, and the last move, of a run that was killed"
     if not (Path(folder)/'manifest.journal').exists(): return
-    Journal(folder).close()
-    write_manifest(read_manifest(folder), folder)
+    with folder_lock(folder):
+        Journal(folder).close()
+        write_manifest(read_manifest(folder), folder)
 
 def row_key(
     row:dict # Row of the manifest
@@ -175,19 +175,18 @@ class Journal:
     def __init__(self,
         folder:str|Path # Folder of one data set
     ):
-        self.folder, self.path, self.file = Path(folder), Path(folder)/'manifest.journal', None
-        if self.path.exists(): self._open()
+        self.folder, self.path, self.file, self.held = Path(folder), Path(folder)/'manifest.journal', None, ExitStack()
+        self.held.enter_context(folder_lock(folder))
+        try:
+            if self.path.exists(): self._open()
+        except BaseException: self.close(); raise
 
     def _open(self):
-        "Open the journal, if nobody else has, and put in order what a killed run left"
+        "Open the journal, and put in order what a killed run left"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.file = open(self.path, 'ab')
         except OSError as e: raise write_error(self.path, e) from e
-        try: fcntl and fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            self.file.close()
-            raise DataError(f'another run is at work in `{self.folder}`', 'one at a time', 'Wait until it ends, or stop it') from e
         _mend(self.folder)
 
     def add(self,
@@ -203,8 +202,8 @@ class Journal:
 
     def close(self):
         "Let others write"
-        if not self.file: return
-        with suppress(OSError): self.file.close()   # only what `add` could not write can fail here, and `add` has said so
+        with self.held, suppress(OSError):   # only what `add` could not write can fail here, and `add` has said so
+            if self.file: self.file.close()
 
     def __enter__(self): return self
     def __exit__(self, *args): self.close()

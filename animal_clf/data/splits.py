@@ -6,7 +6,7 @@
 __all__ = ['check_photos', 'hold_out', 'choose_validation', 'check_splits', 'ClassName', 'Photos', 'read_photos']
 
 # %% ../../nbs/03_data/03_splits.ipynb #112081bb
-import hashlib
+import hashlib, warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,6 +133,13 @@ def _drop_copies(rows):
     return rows[~out].reset_index(drop=True), skipped.reset_index(drop=True)
 
 # %% ../../nbs/03_data/03_splits.ipynb #201932c2
+def _check_left(table, left, why):
+    "Raise `DataError` if a class has no training photos any more, or no validation photos are left"
+    def have(rows): return {*rows.label[rows.split == 'train'], *rows.split[rows.split == 'valid']}
+    if lost := sorted(have(table) - have(left)):
+        what = 'validation photos' if lost[0] == 'valid' else f"training photos of '{lost[0]}'"
+        raise DataError(f'none of the {what} can be opened any more', '1 or more', f"Put them back. The first: {next(iter(why))} {next(iter(why.values()))['reason']}")
+
 class ClassName(str):
     "A name that sorts as people count, 2 before 10: fastai's `CategoryBlock` sorts the classes"
     def __lt__(self, other): return natural_key(self) < natural_key(other)
@@ -185,6 +192,20 @@ class Photos:
         "Photos per class and split"
         found = pd.crosstab(self.table.label, self.table.split)
         return found.reindex(index=list(self.classes), columns=['train', 'valid', 'test'], fill_value=0)
+
+    def leave_out(self,
+        rows:list # Dicts {path, code, reason} of photos that can't be opened any more
+    ):
+        "Move photos from `table` to `skipped`, with a warning; `DataError` if a class has none left to train on"
+        why = {str(Path(o['path'])): o for o in rows}
+        gone = self.table.path.map(lambda o: str(Path(o)) in why).astype(bool)
+        if not gone.any(): return
+        lost, left = self.table[gone], self.table[~gone].reset_index(drop=True)
+        _check_left(self.table, left, why)
+        found = [why[str(Path(o))] for o in lost.path]
+        skipped = lost[['path', 'label', 'split']].assign(reason=[o['reason'] for o in found], code=[str(o['code']) for o in found])
+        self.table, self.skipped = left, pd.concat([self.skipped, skipped], ignore_index=True)
+        warnings.warn(f"{len(lost)} photo{'s'*(len(lost) != 1)} can not be opened any more, and left out; the first: {lost.path.iloc[0]} {found[0]['reason']}")
 
     @property
     def drawn(self) -> bool: # Does the note `DRAWN.txt` say so?

@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.xml import Div, H1, H2, P
 
-from ..core.files import atomic_write
+from ..core.copies import ScannedPhoto
+from ..core.files import atomic_write, from_cell
 from ..core.images import thumbnail_url
 from ..core.settings import DataError, ModelFileError
+from ..training.model_info import max_json, open_regular, parse_json
 from .html import make_page, photo_figure, slug, table
 from .metrics import wilson_interval
 
@@ -164,12 +166,12 @@ def read_report(
     place, again = Path(folder)/'report', f'Make it with: animal-clf evaluate {folder} --data DIR'
     if not (place/'report.json').is_file(): raise ModelFileError(f'no report in `{folder}`' + ('' if Path(folder).is_dir() else ' (no such folder)'), 'report/report.json', again)
     try:
-        values = json.loads((place/'report.json').read_text(encoding='utf8'))
-        answers = pd.read_csv(place/'answers.csv', keep_default_na=False, dtype=dict(path=str, sha256=str, label=str, answer=str, probability=float, right=bool), encoding_errors='surrogateescape')
-        report = Report(Path(folder).resolve().name, values, answers)
+        with open_regular(place/'report.json') as f: values = parse_json(f.read(max_json))
+        with open_regular(place/'answers.csv') as f: answers = pd.read_csv(f, keep_default_na=False, dtype=dict(path=str, sha256=str, label=str, answer=str, probability=float, right=bool), encoding_errors='surrogateescape')
+        report = Report(Path(folder).resolve().name, values, answers.map(from_cell))
         _check_report(report)
         _check_model(folder, values)
-    except ModelFileError: raise
+    except ModelFileError as e: raise ModelFileError(e.found, e.expected, again) from e
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as e: raise ModelFileError(f'the report in `{folder}` is damaged or of an older version ({e})', 'report.json and answers.csv as `evaluate` writes them', again) from e
     return report
 
@@ -196,7 +198,7 @@ def _examples(rows, most=24):
     "Photos on which the two differ, as a grid"
     shown = rows.head(most)
     more = [P(f'and {len(rows)-most} more', cls='muted')] if len(rows) > most else []
-    return [Div(*[photo_figure(thumbnail_url(o.path_a), f'a photo labelled {o.label}', f'{o.label}: {o.answer_a} ({o.probability_a:.0%}) against {o.answer_b} ({o.probability_b:.0%})') for o in shown.itertuples()], cls='grid'), *more]
+    return [Div(*[photo_figure(thumbnail_url(ScannedPhoto(o.path_a, o.sha256)), f'a photo labelled {o.label}', f'{o.label}: {o.answer_a} ({o.probability_a:.0%}) against {o.answer_b} ({o.probability_b:.0%})') for o in shown.itertuples()], cls='grid'), *more]
 
 def _value(value): return '–' if value is None or pd.isna(value) else f'{value:.0f}' if value > 1.5 and float(value).is_integer() else f'{value:.3f}'
 

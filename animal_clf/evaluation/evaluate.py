@@ -18,7 +18,7 @@ from PIL import Image
 from ..core.copies import ScannedPhoto
 from ..core.progress import status, Stopwatch
 from ..core.settings import DataError, FileError, SettingsError
-from ..vision.features import Features, find_present, get_features
+from ..vision.features import Features, find_present, get_features, keep_rows
 from ..vision.imagenet import get_imagenet_probabilities, match_classes, sum_by_name
 from ..data.labels import sum_groups
 from ..data.splits import Photos
@@ -26,7 +26,7 @@ from ..training.calibration import small_margin, softmax
 from ..training.head import check_classes
 from ..training.learner import feature_extractor, get_logits, Learner, photos_as_trained
 from ..training.model_file import count_tests, describe_model, finish_training, model_folder, note_test
-from ..training.model_info import ModelInfo, read_info
+from ..training.model_info import has_table, ModelInfo, read_info
 from ..training.open_set import OpenSetDetector
 from .compare import mcnemar_test
 from .explain import explain_mistakes
@@ -181,25 +181,29 @@ def examine(
 
 # %% ../../nbs/07_evaluation/06_evaluate.ipynb #2f322925
 def _get_logits(learn, photos):
-    "The readable photos, and their logits: in fp32, where the two best classes are close"
+    "The features of the readable photos, and their logits: in fp32, where the two best classes are close"
     backbone = feature_extractor(learn).freeze()
     features = get_features(photos, backbone)
-    if not len(features): return [], np.zeros((0, 2))
+    if not len(features): return features, np.zeros((0, 2))
     logits = get_logits(learn, features.values)
     close = np.flatnonzero(small_margin(softmax(logits)))
     again = get_features([ScannedPhoto(features.paths[i], features.hashes[i]) for i in close], backbone, precision='fp32')
-    if len(close): logits[close] = get_logits(learn, again.values)
-    return features.paths, logits
+    again = dict(zip(again.paths, get_logits(learn, again.values))) if len(again) else {}   # one may have vanished since
+    for i in close: logits[i] = again.get(features.paths[i], logits[i])
+    return features, logits
 
 def _test(learn, photos):
     "The result on the test photos, and what ImageNet's head says about them"
     classes, test, open_set = list(learn.dls.vocab), photos.test, learn.posthoc.open_set
     if not len(test): raise DataError(f'no test photos in `{photos.source}`', '1 or more', '`read_photos` holds some out')
     check_classes(test, classes, 'test photos')   # before photos are opened
-    paths, logits = _get_logits(learn, test)
-    if not len(paths): raise DataError(f'none of {len(test)} test photos can be read', '1 or more', 'Check the folder')
-    test = test[test.path.map(Path).isin(paths)].reset_index(drop=True)
+    features, logits = _get_logits(learn, test)
     imagenet = get_imagenet_probabilities(test)
+    photos.leave_out(features.skipped + imagenet.skipped)   # they have vanished since they were read
+    if not len(photos.test): raise DataError(f'none of {len(test)} test photos can be read', '1 or more', 'Check the folder')
+    test = photos.test
+    left = set(map(Path, test.path))
+    logits, imagenet = logits[[Path(o) in left for o in features.paths]], keep_rows(imagenet, left)
     temperature, seen = learn.posthoc.temperature, _seen_by(learn, photos)
     result = evaluate(softmax(logits, temperature), test, classes, seen, photos.groups, imagenet.values, open_set)
     result.metrics |= dict(temperature=temperature, before_temperature=score_probabilities(softmax(logits), result.truth))
@@ -208,7 +212,7 @@ def _test(learn, photos):
 def _seen_by(learn, photos):
     "The photos that a model was trained on: its folder knows, if it has one"
     folder = model_folder(learn)
-    if folder and (folder/'photos.csv').exists(): return read_training_photos(folder)
+    if folder and has_table(folder, 'photos.csv'): return read_training_photos(folder)
     table = photos_as_trained(learn, photos).table
     return table[table.split != 'test'].reset_index(drop=True)
 

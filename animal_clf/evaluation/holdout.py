@@ -7,19 +7,22 @@ __all__ = ['data_notes', 'read_training_photos', 'read_test_photos', 'fingerprin
            'slice_by_source', 'tabulate_slices']
 
 # %% ../../nbs/07_evaluation/02_holdout.ipynb #cb23f117
-import hashlib
+import hashlib, io
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np, pandas as pd
 
 from ..core.copies import as_photos
+from ..core.files import from_cell, map_paths, resolve_path
 from ..core.settings import Code, DataError, ModelFileError
 from ..vision.duplicates import group_near_duplicates
 from ..vision.features import Features
 from ..data.folders import find_rows
 from ..data.manifest import read_manifest
 from ..data.splits import check_photos, Photos
+from ..training.model_info import read_table, while_unchanged
 from .metrics import wilson_interval
 
 # %% ../../nbs/07_evaluation/02_holdout.ipynb #d99c5c84
@@ -41,12 +44,19 @@ def read_training_photos(
     folder:str|Path # A model folder
 ) -> pd.DataFrame: # Columns path, label, split (train, valid), sha256
     "The photos that a model was trained or validated with"
-    table, columns = Path(folder)/'photos.csv', ['path', 'label', 'split', 'sha256']
-    if not table.exists(): raise ModelFileError(f'no {table}', 'the table of photos that the model was trained on', 'Copy the whole model folder')
-    try: photos = pd.read_csv(table, keep_default_na=False, dtype=str, encoding_errors='surrogateescape')[columns]
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, KeyError) as e:
-        raise ModelFileError(f'{table} is damaged ({e})', 'the table that `save_model` wrote', 'Copy the whole model folder again') from e
+    photos = while_unchanged(folder, partial(_read_photos, folder))
     return photos[photos.split != 'test'].reset_index(drop=True)
+
+def _read_photos(folder, info):
+    "The table `photos.csv` of the model that `info` tells of, its paths seen from here"
+    content, columns = io.BytesIO(read_table(folder, 'photos.csv')), ['path', 'label', 'split', 'sha256']
+    try: photos = pd.read_csv(content, keep_default_na=False, dtype=str, encoding_errors='surrogateescape')[columns].map(from_cell)
+    except (ValueError, KeyError, pd.errors.ParserError) as e:
+        raise ModelFileError(f'{folder}/photos.csv is damaged ({e})', 'the table that `save_model` wrote', 'Copy the whole model folder again') from e
+    odd = [o for o in set(photos.label) if o not in info.classes]
+    if odd or not photos.sha256.str.fullmatch('[0-9a-f]{64}').all():
+        raise ModelFileError(f'{folder}/photos.csv does not fit model.json', 'labels that are classes of the model, and a SHA-256 for each photo', 'Copy the whole model folder again')
+    return photos.assign(path=map_paths(resolve_path, photos.path, folder)) if info.files else photos
 
 def read_test_photos(
     folder:str|Path, # A model folder
@@ -110,7 +120,7 @@ def slice_by_source(
     if source.is_dir(): known = {(source/o['path']).resolve(): urlsplit(o['url']).hostname for o in read_manifest(source) if o['path'] and o['url']}
     elif source.is_file():
         table = pd.read_csv(source, dtype=str, keep_default_na=False)
-        known = {(source.parent/o.path).resolve(): o.source for o in table.itertuples()} if 'source' in table else {}
+        known = {(source.parent/from_cell(o.path)).resolve(): o.source for o in table.itertuples()} if 'source' in table else {}
     else: known = {}   # it has gone since it was read
     return [known.get(Path(o).resolve()) or '' for o in paths]
 

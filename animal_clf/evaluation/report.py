@@ -15,7 +15,7 @@ from fastcore.basics import patch
 from fastcore.xml import B, Div, H1, H2, H3, Li, P, Small, Td, to_xml, Ul
 
 from ..core.copies import as_photos, ScannedPhoto
-from ..core.files import atomic_write
+from ..core.files import atomic_write, folder_lock, relative_path, to_cell
 from ..core.images import thumbnail_url
 from ..core.progress import status, Stopwatch
 from ..core.settings import ModelFileError, SettingsError
@@ -162,7 +162,7 @@ def _sentence(m):
 def _page(result, pictures):
     "The whole report as HTML"
     m, info, data = result.metrics, result.model, result.model.data
-    photos = f"{data.get('train', 0)} training and {data.get('valid', 0)} validation photos of {len(m['classes'])} classes from {data.get('source')}"
+    photos = f"{data.get('train', 0)} training and {data.get('valid', 0)} validation photos of {len(m['classes'])} classes from {Path(data.get('source', '?')).name}"
     seed = 'no seed noted' if info.seed is None else f'seed {info.seed}'
     how = f'{info.arch}, recipe {info.recipe}, {photos}; {seed}.'
     sections = _sections(result, pictures)
@@ -177,13 +177,14 @@ def _page(result, pictures):
 # %% ../../nbs/07_evaluation/09_report.ipynb #310d2daa
 def _doubts(result): return [*result.notes, *result.warnings()]
 
-def _json(result):
+def _json(result, folder):
     "What `report.json` holds"
     info = result.model
+    data = info.data | dict(source=relative_path(info.data.get('source', ''), folder))
     return dict(result.metrics, leaks=result.leaks, warnings=_doubts(result),
                 confused_pairs=result.most_confused(20).to_dict('records'), slices=result.slices.to_dict('records'),
                 checklist=result.checklist().to_dict('records'), models_tested_on_these_photos=result.n_tests, timings=result.timings,
-                model=dict(sha256=info.sha256, arch=info.arch, recipe=info.recipe, seed=info.seed, data=info.data, versions=info.versions, valid_accuracy=info.valid_accuracy))
+                model=dict(sha256=info.sha256, arch=info.arch, recipe=info.recipe, seed=info.seed, data=data, versions=info.versions, valid_accuracy=info.valid_accuracy))
 
 def _check_model(folder, result):
     "Raise an error unless the model in `folder` is the one that was tested"
@@ -200,6 +201,10 @@ def write_report(
     result:Evaluation # From `learn.evaluate`
 ) -> Path: # `report.html`
     "Write `report.html`, `report.json`, the plots as PNG and every answer as `answers.csv`"
+    _check_model(folder, result)   # before anything is made in there
+    with folder_lock(folder): return _write_report(folder, result)
+
+def _write_report(folder, result):
     _check_model(folder, result)
     report, watch = Path(folder)/'report', Stopwatch()
     result = replace(result, model=record_test(folder, result.metrics, fingerprint_photos(result.answers)))
@@ -207,8 +212,9 @@ def write_report(
     result = replace(result, timings=result.timings | watch.timings)
     for name,png in pictures.items():
         with atomic_write(report/name) as o: o.write_bytes(png)
-    with atomic_write(report/'answers.csv') as o: result.answers.to_csv(o, index=False, errors='surrogateescape')
-    values = json.dumps(_json(result), indent=1, ensure_ascii=False, allow_nan=False)
+    with atomic_write(report/'answers.csv') as o: result.answers.map(to_cell).to_csv(o, index=False, errors='surrogateescape')
+    for o in report.glob('.*.part'): o.unlink(missing_ok=True)   # of a run that was killed
+    values = json.dumps(_json(result, folder), indent=1, ensure_ascii=False, allow_nan=False)
     for name,text in {'report.json': values, 'report.html': _page(result, pictures)}.items():
         with atomic_write(report/name) as o: o.write_text(text, encoding='utf8', errors='backslashreplace')
     return report/'report.html'

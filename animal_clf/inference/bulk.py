@@ -16,13 +16,10 @@ from pathlib import Path
 
 from fastcore.basics import chunked
 
-from ..core.files import check_writable, write_error
+from ..core.files import check_writable, file_lock, from_cell, read_lines, replace_file, to_cell, write_error
 from ..core.images import photo_suffixes
 from ..core.progress import progress
-from ..core.settings import DataError, SettingsError
-
-try: import fcntl
-except ImportError: fcntl = None   # Windows
+from ..core.settings import DataError, PhotoError, SettingsError
 
 # %% ../../nbs/08_inference/03_bulk.ipynb #9169eb43
 def walk_photos(
@@ -39,12 +36,11 @@ def _cannot_read(error): raise DataError(f'`{error.filename}` can not be read: {
 def _rows_of_table(file):
     "Paths in the column `path` of a CSV, from its folder on"
     try:
-        with file.open(newline='', encoding='utf-8-sig', errors='surrogateescape') as f:
-            rows = csv.DictReader(f)
-            if 'path' not in (rows.fieldnames or ()): raise DataError(f'`{file}` with {_columns_of(rows)}', 'a column path, and commas between the columns', 'Name the column of the photos `path`')
-            for o in rows: yield file.parent/o['path'] if o['path'] else ''
+        rows = csv.DictReader(read_lines(file, 'surrogateescape'))
+        if 'path' not in (rows.fieldnames or ()): raise DataError(f'`{file}` with {_columns_of(rows)}', 'a column path, and commas between the columns', 'Name the column of the photos `path`')
+        for o in rows: yield file.parent/from_cell(o['path']) if o['path'] else ''
     except csv.Error as e: raise DataError(f'`{file}` is not a table ({e})', 'a CSV with a column path', 'Save it as such') from e
-    except OSError as e: raise DataError(f'`{file}` can not be read: {e.strerror}', 'a readable file', 'Check its rights') from e
+    except PhotoError as e: raise DataError(e.found, e.expected, e.do) from e
 
 def _columns_of(rows): return f'the columns {", ".join(rows.fieldnames)}' if rows.fieldnames else 'nothing in it'
 
@@ -72,7 +68,7 @@ def iter_photos(
 columns = ('path', 'label', 'probability', 'known', 'error')   # of a table
 
 def _csv_line(row):
-    out, cells = io.StringIO(), ['' if row[o] is None else row[o] for o in columns]
+    out, cells = io.StringIO(), ['' if row[o] is None else to_cell(row[o]) for o in columns]
     odd = any('\r' in str(o) for o in cells)   # Python 3.11 leaves such a cell without quotes
     csv.writer(out, lineterminator='\n', quoting=csv.QUOTE_ALL if odd else csv.QUOTE_MINIMAL).writerow(cells)
     return out.getvalue()
@@ -87,7 +83,7 @@ def _csv_records(file):
         if record.count(b'"') % 2 or not line.endswith(b'\n'): continue
         cells = next(csv.reader(io.StringIO(_text(record), newline='')), [])
         if len(cells) != len(columns): return
-        yield record, None if first else cells[0]
+        yield record, None if first else from_cell(cells[0])
         record, first = b'', False
 
 def _json_records(file):
@@ -137,24 +133,17 @@ def _writing(file):
     try: yield
     except OSError as e: raise write_error(file, e) from e
 
-def _lock(file, part):
-    "Keep other runs from writing to `part`"
-    try:
-        if fcntl: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not (part.exists() and os.path.samestat(os.fstat(file.fileno()), part.stat())): raise BlockingIOError   # the other run has just ended, and this is its file
-    except BlockingIOError as e: raise DataError(f'another run that writes `{part}`', 'one at a time', 'Wait for it, or write to another file') from e
-
-def _open_or_make(path, flags): return os.open(path, flags | os.O_CREAT, 0o666)   # unlike by 'w', nothing is cut off before it is locked
+def _open_or_make(path, flags): return os.open(path, flags | os.O_CREAT, 0o666)   # unlike by 'w', nothing is cut off
 
 @contextmanager
 def _open_part(part):
     "A file to go on with, which no other run writes to meanwhile"
-    with _writing(part): file = open(part, 'r+b', opener=_open_or_make)
-    try:
-        with _writing(part): _lock(file, part)
-        yield file
-    finally:
-        with suppress(OSError): file.close()   # every row was flushed; what could not be was told of
+    busy = DataError(f'another run that writes `{part}`', 'one at a time', 'Wait for it, or write to another file')
+    with file_lock(part.with_name(f'.{part.name}.lock'), busy):
+        with _writing(part): file = open(part, 'r+b', opener=_open_or_make)
+        try: yield file
+        finally:
+            with suppress(OSError): file.close()   # every row was flushed; what could not be was told of
 
 def _go_on(file, form, paths):
     "Place an open `file` behind its last whole answer, and `paths` as well: how many photos were answered"
@@ -181,7 +170,8 @@ def write_predictions(
     "Answer for all photos of `source` in a file, row by row; the same again goes on with what was interrupted"
     form, file, paths = output_format(file, form), Path(file), iter_photos(source)
     _check_apart(file, source)
-    part = file.with_name(f'{file.name}.{predictor.fingerprint()[:8]}-{n_top}.part')
+    stem = file.name.encode('utf8', 'surrogateescape')[:200].decode('utf8', 'ignore')   # names have 255 bytes at most
+    part = file.with_name(f'{stem}.{predictor.fingerprint()[:8]}-{n_top}.part')
     with _writing(file.parent): file.parent.mkdir(parents=True, exist_ok=True)
     n, n_errors, first = 0, 0, None
     with _open_part(part) as out:
@@ -189,14 +179,14 @@ def write_predictions(
         for row in progress(predictor.predict(paths, n_top), 'photos'):
             _put(out, form.line(row))
             n, n_errors, first = n + 1, n_errors + bool(row['error']), first or row['error']
-        if not fcntl: out.close()   # Windows moves no open file
-        with _writing(file): os.replace(part, file)
-    return dict(n=n_before + n, n_before=n_before, n_errors=n_errors, first_error=first, left=[str(o) for o in file.parent.glob(f'{glob.escape(file.name)}.*.part')])
+        out.close()   # Windows moves no open file
+        with _writing(file): replace_file(part, file)
+    return dict(n=n_before + n, n_before=n_before, n_errors=n_errors, first_error=first, left=[str(o) for o in file.parent.glob(f'{glob.escape(stem)}.*.part')])
 
 def _check_apart(file, source):
     "Raise `SettingsError` if `file` is one of the tables to read"
     sources = [source] if isinstance(source, (str, Path)) else source if isinstance(source, (list, tuple)) else []
-    if any(os.path.isfile(o) and file.exists() and os.path.samefile(o, file) for o in sources): raise SettingsError(f'`{file}` to write to, which is to be read', 'another file', 'Change its name')
+    if any(os.path.isfile(o) and os.path.isfile(file) and os.path.samefile(o, file) for o in sources): raise SettingsError(f'`{file}` to write to, which is to be read', 'another file', 'Change its name')
 
 # %% ../../nbs/08_inference/03_bulk.ipynb #17fcb36d
 def _load_predictor(folder, **how):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np, pandas as pd
 
+from ..core.copies import ScannedPhoto
 from ..core.settings import DataError, ModelFileError, SettingsError
 from ..vision.engines import choose_engine
 from ..vision.features import find_labels, find_present, get_features, nearest_neighbors, plot_similar
@@ -44,20 +45,21 @@ def _point(near, values, kin, least=3):
 @dataclass
 class EmbeddedPhotos:
     "Training photos and where they lie, to be shown beside others"
-    paths:np.ndarray      # str (M,)
+    paths:np.ndarray      # (M,) `ScannedPhoto`: what is shown is what was trained on
     labels:np.ndarray     # str (M,)
     directions:np.ndarray # float32 (M, D), seen from the middle of the classes
 
 def embed_photos(
     learn:Learner,           # Made by `train` or `load_classifier`
-    photos:pd.DataFrame=None # Columns path, label: training photos; those that are gone are left out
+    photos:pd.DataFrame=None # Columns path, label, perhaps sha256: training photos; those that are gone are left out
 ) -> EmbeddedPhotos:
     "The directions in which training photos lie; from the cache, if they are there"
     photos = pd.DataFrame(dict(path=[], label=[])) if photos is None else photos
     there = find_present(photos)
-    embedded = get_features(there.path, feature_extractor(learn, mirror=False))
+    embedded = get_features(there, feature_extractor(learn, mirror=False))
     directions = learn.posthoc.centroids.center_and_normalize(embedded.values) if len(embedded) else embedded.values
-    return EmbeddedPhotos(np.array([str(o) for o in embedded.paths], object), np.array(find_labels(embedded.paths, there), object), directions)
+    paths = [ScannedPhoto(path, sha256) for path,sha256 in zip(embedded.paths, embedded.hashes)]
+    return EmbeddedPhotos(np.array([*paths, None], object)[:-1], np.array(find_labels(embedded.paths, there), object), directions)
 
 # %% ../../nbs/08_inference/04_lookalike.ipynb #d4256fda
 def _find_similar(directions, embedded, k):
@@ -151,7 +153,7 @@ def plot_lookalikes(
     n:int=6       # At most so many photos, 1 or more
 ):  # matplotlib `Figure`
     "Each photo with its answers, beside the training photos that are most alike"
-    rows = [dict(query=o['path'], rank=i+1, path=path, label=label, similarity=s) for o in answers for i,(path,label,s) in enumerate(o['similar'])]
+    rows = [dict(query=o['path'], rank=i+1, path=path, sha256=getattr(path, 'sha256', ''), label=label, similarity=s) for o in answers for i,(path,label,s) in enumerate(o['similar'])]
     if not rows: raise DataError('no training photos to show', 'those that the model was trained on, where they were', 'Pass `photos` to `find_lookalikes`')
     return plot_similar(pd.DataFrame(rows), {o['path']: '\n'.join((_verdict(o), 'nearest:', *_nearest(o))) for o in answers if not o['error']}, n)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..core.files import hash_file
-from ..core.images import exif_orientation, open_photo
+from ..core.files import hash_file, max_photo_bytes
+from ..core.images import open_upright
 from ..core.progress import progress
 from ..core.settings import Code, PhotoError, SettingsError
-from ..core.workers import TIMEOUT_EXIT, WorkerPool, run_worker
+from ..core.workers import STUCK, TIMEOUT_EXIT, WorkerPool, run_worker
 
 # %% ../../nbs/04_scraping/05_decode.ipynb #phash001
 def perceptual_hash(
@@ -38,18 +38,14 @@ def inspect_photo(
     "Open the photo at `path`, in this process"
     path, facts = Path(path), dict(code='', reason='', sha256='', phash='', width=None, height=None, photo=b'')
     try:
-        facts['sha256'] = hash_file(path)
-        img = open_photo(path, min_px=px or 32)
-        facts['width'], facts['height'] = _upright_size(path)
+        facts['sha256'] = hash_file(path, max_photo_bytes)
+        img, (facts['width'], facts['height']) = open_upright(path, px or 32)
         if px: facts.update(_make_small(img, facts['width'], facts['height'], px, min_px))
     except PhotoError as e: facts.update(code=str(e.code), reason=e.reason)
-    except MemoryError: facts.update(code=Code.too_large.value, reason='takes more memory than a photo may')
+    except MemoryError: facts.update(code=Code.too_large.value, reason='takes more memory than there is')
     return facts
 
 # %% ../../nbs/04_scraping/05_decode.ipynb #e4fb49e3
-def _upright_size(path):
-    with Image.open(path) as img: return img.size[::-1] if exif_orientation(img) >= 5 else img.size   # 5 to 8: held sideways
-
 def _make_small(img, width, height, px, min_px):
     "The small photo of `img`, which is `width` by `height` in its file, or what is wrong with it"
     scale = min(1, px/max(width, height))
@@ -84,7 +80,11 @@ def _try_inspect(path, px, min_px):
     try: return inspect_photo(path, px, min_px)
     except Exception as e: return _failed_inspection(path, f'the decoder failed on it: {type(e).__name__} {e}'.strip())
 
-def _failed_inspection(path, reason): return dict(code=Code.unreadable.value, reason=reason, sha256=hash_file(path), phash='', width=None, height=None, photo=b'')
+def _try_hash(path):
+    try: return hash_file(path, max_photo_bytes)
+    except PhotoError: return ''   # it has gone, or is no file any more
+
+def _failed_inspection(path, reason): return dict(code=Code.unreadable.value, reason=reason, sha256=_try_hash(path), phash='', width=None, height=None, photo=b'')
 
 # %% ../../nbs/04_scraping/05_decode.ipynb #0b771d82
 class DecoderPool(WorkerPool):
@@ -96,7 +96,7 @@ class DecoderPool(WorkerPool):
     ):
         self.n, self.limit_s = n or min(8, os.cpu_count() or 1), limit_s
         if self.n < 1 or limit_s <= 0 or memory <= 0: raise SettingsError(f'{n=}, {limit_s=}, {memory=}', 'more than 0 each', 'Change them')
-        super().__init__('animal_clf.scraping.decode:run_decoder', dict(memory=int(memory), limit_s=limit_s), self.n)
+        super().__init__('animal_clf.scraping.decode:run_decoder', dict(memory=int(memory), limit_s=limit_s), self.n, limit_s)
 
     def inspect_photo(self,
         path:str|Path, # Any file
@@ -106,7 +106,7 @@ class DecoderPool(WorkerPool):
         "Inspect the file at `path` in one of the processes"
         answer, code = self.ask(dict(path=str(path), px=px, min_px=min_px))
         if answer: return answer[0] | dict(photo=answer[1])
-        return _failed_inspection(path, f'the decoder hung on it (more than {self.limit_s:g} s)' if code == TIMEOUT_EXIT else 'the decoder crashed on it')
+        return _failed_inspection(path, f'the decoder hung on it (more than {self.limit_s:g} s)' if code in (TIMEOUT_EXIT, STUCK) else 'the decoder crashed on it')
 
     def map(self,
         function:callable, # Of one item; calls `inspect_photo`

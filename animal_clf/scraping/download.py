@@ -15,7 +15,7 @@ from unicodedata import normalize
 
 from fastcore.basics import patch
 
-from ..core.files import check_writable
+from ..core.files import check_writable, folder_lock
 from ..core.images import find_photos
 from ..core.progress import progress
 from ..core.settings import Code, DataError, SearchError, SettingsError
@@ -39,7 +39,10 @@ def download(
     limits:Limits=Limits() # How much of everything fetching may take
 ) -> list: # Their rows of the manifest, each address of a class once
     "Fetch photos into `folder/raw/CLASS`; the manifest says what became of each"
-    folder, manifest = Path(folder), read_manifest(folder)
+    with folder_lock(folder): return _download(rows, Path(folder), limits)
+
+def _download(rows, folder, limits):
+    manifest = read_manifest(folder)
     mine, new = _add_rows(manifest, rows)
     _clear_up(folder)
     for name,rows in group_rows(mine).items(): _reopen(rows, raw_files(folder, name))
@@ -122,17 +125,22 @@ def collect_photos(
     "`n` photos of each class from the web in `folder/photos/CLASS`"
     check_request(classes, n, px, license)
     folder, ask = Path(folder), partial(search, license=license) if license else search
-    _clear_up(folder)
-    with Journal(folder) as journal, DecoderPool() as decoders:
-        run = _Collector(folder, px, limits, journal, decoders)
-        try: _run_async(run.collect, run.line_up(classes, n), lambda name: ask(f'{name} {suffix}'.strip()))
-        finally:
-            journal.close()
-            if run.manifest: write_manifest([o for rows in group_rows(run.manifest).values() for o in rows], folder)   # class by class
+    with folder_lock(folder), DecoderPool() as decoders:
+        _clear_up(folder)
+        with Journal(folder) as journal: run = _collect(_Collector(folder, px, limits, journal, decoders), classes, n, lambda name: ask(f'{name} {suffix}'.strip()))
     results = [run.result(o) for o in run.classes]
     if not any(o['kept'] for o in results):
         for error in run.errors.values(): raise error
     return results
+
+def _collect(run, classes, n, ask):
+    "`run`, when it has ended; the manifest says class by class what came of it"
+    try: _run_async(run.collect, run.line_up(classes, n), ask)
+    finally:
+        run.journal.close()
+        if run.manifest: write_manifest([o for rows in group_rows(run.manifest).values() for o in rows], run.folder)
+    return run
+
 
 # %% ../../nbs/04_scraping/08_download.ipynb #a01ecc62
 def check_request(

@@ -13,10 +13,8 @@ from functools import partial
 from itertools import filterfalse
 from pathlib import Path
 
-from PIL import Image
-
-from ..core.files import atomic_write
-from ..core.images import natural_key
+from ..core.files import atomic_write, folder_lock
+from ..core.images import natural_key, photo_damage, read_header
 from ..core.settings import Code, DataError, SettingsError
 from ..data.manifest import check_class, free_path, group_rows, Journal, new_row, read_manifest, quarantine, recover, write_manifest
 from .decode import DecoderPool
@@ -67,10 +65,12 @@ def verify(
     classes:list=None # Only these classes; by default all under `raw`
 ) -> list: # Rows of the manifest for the files that were opened
     "Open every file under `folder/raw`, and set aside what is no photo or a second copy of one"
-    recover(folder)
-    folder, manifest = Path(folder), read_manifest(folder)
-    rows = _raw_rows(manifest, folder, classes)
-    with DecoderPool() as decoders: _verify(rows, manifest, folder, decoders)
+    folder = Path(folder)
+    with folder_lock(folder), DecoderPool() as decoders:
+        recover(folder)
+        manifest = read_manifest(folder)
+        rows = _raw_rows(manifest, folder, classes)
+        _verify(rows, manifest, folder, decoders)
     return rows
 
 # %% ../../nbs/04_scraping/06_resize.ipynb #d5684831
@@ -120,8 +120,11 @@ def resize(
 ) -> list: # Rows of the manifest for the photos
     "Make `folder/photos/CLASS/….jpg` of each photo under `raw`, verified first; what is up to date stays"
     check_px(px)
+    with folder_lock(folder): return _resize(Path(folder), px, classes, min_px)
+
+def _resize(folder, px, classes, min_px):
     recover(folder)
-    folder, manifest = Path(folder), read_manifest(folder)
+    manifest = read_manifest(folder)
     rows = _raw_rows(manifest, folder, classes)
     with DecoderPool() as decoders:
         if any(o['status'] not in ('verified', 'kept') or not o['width'] for o in rows):
@@ -162,8 +165,8 @@ def _is_made(folder, row, px):
     raw, photo, scale = folder/row['raw'], folder/row['path'], min(1, px/max(row['width'], row['height']))
     if not photo.exists() or photo.stat().st_mtime < raw.stat().st_mtime: return False
     try:
-        with Image.open(photo) as img: return img.size == (round(row['width']*scale), round(row['height']*scale))
-    except OSError: return False
+        with read_header(photo) as img: return img.size == (round(row['width']*scale), round(row['height']*scale))
+    except photo_damage: return False
 
 # %% ../../nbs/04_scraping/06_resize.ipynb #41d54cb0
 def write_photo(

@@ -20,8 +20,9 @@ from fastcore.basics import patch
 from torch import nn
 
 from ..core.settings import DataError
-from ..vision.features import Features, get_features
+from ..vision.features import Features, get_features, keep_rows
 from ..vision.imagenet import get_imagenet_probabilities
+from ..data.block import drop_photos
 from ..data.labels import class_weights
 from ..data.splits import Photos
 from .calibration import fit_temperature, softmax
@@ -108,7 +109,7 @@ class HeadInputs:
     ) -> Features: # float32 (N, D)
         "What goes into the last layer, computed once"
         if pooled not in self.seen: self.seen[pooled] = feature_extractor(self.learn, False, pooled).freeze()
-        return self._once((split, mirror, pooled), lambda: get_features(self.table(split), replace(self.seen[pooled], mirror=mirror)))
+        return self._once((split, mirror, pooled), lambda: get_features(self.rows(split), replace(self.seen[pooled], mirror=mirror)))
 
     def imagenet(self,
         split:str # `train` or `valid`
@@ -117,17 +118,24 @@ class HeadInputs:
         return self._once((split, 'imagenet'), lambda: get_imagenet_probabilities(self.rows(split))).values
 
     def _once(self, key, compute):
-        if key not in self.seen: self.seen[key] = compute()
+        if key not in self.seen:
+            self.seen[key] = compute()
+            if self.seen[key].skipped: self._lose(key[0], self.seen[key].skipped)
         return self.seen[key]
 
-    def table(self, split): return getattr(self.photos, split)
+    def _lose(self, split, skipped):
+        "Leave out photos that have vanished since they were read, also of what was computed before"
+        self.photos.leave_out(skipped)
+        drop_photos(self.learn.dls, {o['path'] for o in skipped})
+        left = set(map(Path, self.rows(split).path))
+        for key,o in self.seen.items():
+            if isinstance(key, tuple) and key[0] == split: self.seen[key] = keep_rows(o, left)
 
     def rows(self,
         split:str # `train` or `valid`
     ) -> pd.DataFrame: # N rows of the table
-        "The photos that could be read, as they could when the data set was"
-        table, found = self.table(split), next(v for k,v in self.seen.items() if isinstance(k, tuple) and k[0] == split)
-        return table[table.path.map(Path).isin(found.paths)] if found.skipped else table
+        "The photos that can be opened"
+        return getattr(self.photos, split)
 
     def truth(self, split): return self.rows(split).label.map(self.classes.index).to_numpy(np.int64)
 
@@ -216,6 +224,7 @@ def calibrate(
     "Fit what is applied to the network's answers: temperature, open set, centroids"
     choose_temperature(inputs)
     learn, classes = inputs.learn, inputs.classes
+    for o in ('train', 'valid'): inputs.features(o), inputs.imagenet(o)   # photos that have vanished are left out before their labels are read
     values, valid_values = inputs.features('train').values, inputs.features('valid', learn.posthoc.flip_tta).values   # no mirror images of training photos
     labels, valid_labels = inputs.rows('train').label, inputs.rows('valid').label
     learn.posthoc.open_set = fit_open_set(inputs.imagenet('train'), labels, inputs.imagenet('valid'), classes, keep_known)

@@ -7,7 +7,7 @@ __all__ = ['describe_model', 'save_model', 'read_log', 'record_test', 'count_tes
            'model_folder', 'note_test']
 
 # %% ../../nbs/06_training/12_model_file.ipynb #3d765c0b
-import hashlib, os, platform
+import hashlib, io, os, platform
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import version
@@ -30,16 +30,17 @@ from torch import nn
 
 import animal_clf
 
-from ..core.files import atomic_write
+from ..core.files import folder_lock, map_paths, relative_path, to_cell
 from ..core.settings import ModelFileError, SettingsError
 from ..vision.engines import fit_pixels
 from ..data.block import PhotoBlock
 from ..data.splits import Photos
-from .callbacks import checkpoint_name
+from .callbacks import checkpoint_name, log_name
 from .head import HeadInputs, score_valid
 from .learner import assemble_learner, check_trained, feature_extractor, head_start, last_layer, Learner
 from .learner import note_training, photos_as_trained, PostHoc, recall, remember, Trained, weights_fingerprint
-from .model_info import head_config, layer_kinds, ModelInfo, open_regular, parse_json, read_info, write_info
+from .model_info import head_config, layer_kinds, ModelInfo, open_regular, parse_json
+from .model_info import has_table, read_fitting, read_info, read_table, replace_model, while_unchanged, write_info
 from .open_set import OpenSetDetector, ClassCentroids
 from .recipes import HeadConfig
 
@@ -123,6 +124,12 @@ def describe_model(
     return ModelInfo(arch=trained.arch, classes=list(map(str, learn.dls.vocab)), data=data, versions=_versions(), sha256=sha256,
                      groups=photos.groups, **seen, **fitted, **made, **_describe_network(learn))
 
+def _seen_from(folder, table): return table.assign(path=map_paths(relative_path, table.path, folder))
+
+def _to_csv(table):
+    "The bytes of a table; names of files need not be text"
+    return table.map(to_cell).to_csv(index=False).encode('utf8', 'surrogateescape')
+
 def save_model(
     trained:Trained, # From `train`
     data:Photos,     # What it was trained on
@@ -131,26 +138,30 @@ def save_model(
     "Write `model.safetensors`, `model.json` and the tables `photos.csv`, `skipped.csv` and `log.csv`"
     folder, learn = Path(folder), trained.learn
     numbers = _to_bytes(learn)
-    info = replace(describe_model(trained, data, numbers), tests=_earlier_tests(folder))
-    with atomic_write(folder/'model.safetensors') as o: o.write_bytes(numbers)
-    for name,table in (('photos', data.table), ('skipped', data.skipped), ('log', trained.log)):
-        with atomic_write(folder/f'{name}.csv') as o: table.to_csv(o, index=False, errors='surrogateescape')   # names of files need not be text
-    write_info(folder, info)
-    (folder/checkpoint_name).unlink(missing_ok=True)   # of the training that has just ended
+    info = describe_model(trained, data, numbers)
+    tables = dict(photos=_seen_from(folder, data.table), skipped=_seen_from(folder, data.skipped), log=trained.log)
+    with folder_lock(folder):
+        replace_model(folder, replace(info, tests=_earlier_tests(folder)), {'model.safetensors': numbers, **{f'{k}.csv': _to_csv(v) for k,v in tables.items()}})
+        for o in (checkpoint_name, log_name): (folder/o).unlink(missing_ok=True)   # of the training that has just ended
     remember(learn, folder=(folder, info.sha256))
     return folder
 
 # %% ../../nbs/06_training/12_model_file.ipynb #81a15e3f
+def _check_log(log):
+    "Raise `ValueError` for columns that are not numbers"
+    needed = ('epoch', 'train_loss', 'valid_loss') if 'train_loss' in log else ()
+    for o in {*needed, *log.columns.intersection(['epoch', 'train_loss', 'valid_loss', 'error_rate', 'C'])}:
+        if o not in log or not pd.api.types.is_numeric_dtype(log[o]): raise ValueError(f'no numbers in column `{o}`')
+    return log
+
 def read_log(
     folder:str|Path # A model folder
 ) -> pd.DataFrame: # A row per epoch, or per regularisation strength tried; empty if there is none
     "How the training of a model went"
-    file = Path(folder)/'log.csv'
-    if not os.path.lexists(file): return pd.DataFrame()
-    try:
-        with open_regular(file) as f: return pd.read_csv(f)
+    if not has_table(folder, 'log.csv'): return pd.DataFrame()
+    try: return _check_log(pd.read_csv(io.BytesIO(read_table(folder, 'log.csv'))))
     except pd.errors.EmptyDataError: return pd.DataFrame()
-    except (pd.errors.ParserError, UnicodeDecodeError) as e: raise ModelFileError(f'log.csv in `{folder}` is damaged ({e})', 'the table that `save_model` wrote', 'Copy the whole model folder again, or delete log.csv') from e
+    except (ValueError, pd.errors.ParserError, UnicodeDecodeError) as e: raise ModelFileError(f'log.csv in `{folder}` is damaged ({e})', 'the table that `save_model` wrote', 'Copy the whole model folder again, or delete log.csv') from e
 
 def record_test(
     folder:str|Path, # A model folder
@@ -158,10 +169,11 @@ def record_test(
     photos:str=''    # Fingerprint of the test set
 ) -> ModelInfo: # As it is now
     "Note the test result in `model.json`, and that this model was tested on these photos"
-    info = read_info(folder)
-    now = dict(photos=photos, model=info.sha256[:16])
-    info.test, info.tests = metrics, [o for o in info.tests if o != now][-99:] + [now]
-    write_info(folder, info)
+    with folder_lock(folder):
+        info = read_info(folder)
+        now = dict(photos=photos, model=info.sha256[:16])
+        info.test, info.tests = metrics, [o for o in info.tests if o != now][-99:] + [now]
+        write_info(folder, info)
     return info
 
 def count_tests(
@@ -264,11 +276,12 @@ def load_classifier(
     folder:str|Path # A model folder
 ) -> Learner: # In evaluation mode; `dls` knows the classes and the preprocessing but holds no photos
     "Load a model from its numbers and its JSON; nothing in it is executed"
-    info, file = read_info(folder), Path(folder)/'model.safetensors'
-    if not os.path.lexists(file): raise ModelFileError(f'no {file}', 'the numbers that belong to model.json', 'Copy the whole model folder')
-    dls = _empty_dls(info)
+    return while_unchanged(folder, partial(_load, folder))
+
+def _load(folder, info):
+    dls, file = _empty_dls(info), Path(folder)/'model.safetensors'
     wanted = _list_tensors(_draw_up(info, dls, file), info)
-    numbers = _read_numbers(file, info, wanted)
+    numbers = read_fitting(folder, 'model.safetensors', partial(_read_numbers, info=info, wanted=wanted))
     try:
         _check_header(numbers)
         tensors = load(numbers)

@@ -15,7 +15,7 @@ from fastai.metrics import BalancedAccuracy
 from fastcore.basics import noop
 
 from ..core.progress import Stopwatch
-from ..core.settings import DataError, default_arch, offline_arch, SettingsError, TrainingError
+from ..core.settings import DataError, default_arch, offline_arch, PhotoError, SettingsError, TrainingError
 from ..vision.backbone import find_weights, get_arch
 from ..data import block # gives `Photos` its `dataloaders`
 from ..data.labels import describe_counts, warn_imbalance, class_weights
@@ -25,7 +25,7 @@ from .checkpoint import check_config, load_checkpoint
 from .distributed import single_process, is_main, main_first
 from .head import calibrate, choose_flip_tta, fit_head, HeadInputs, score_valid
 from .learner import assemble_learner, note_training, Trained
-from .loop import check_budget, RunConfig, train_network
+from .loop import check_budget, find_lost, RunConfig, train_network
 from .model_file import save_model
 from .recipes import get_recipe, Recipe
 
@@ -83,8 +83,12 @@ def _what_is_run(recipe, epochs, budget):
 
 def _create(data, recipe, arch, tensors, seed, batch_size, run):
     "The learner of a recipe, untrained"
-    dls = data.dataloaders(get_arch(arch).px, augment=recipe.augment, batch_size=batch_size, seed=seed,
-                           num_workers=run.num_workers, balance=recipe.balance)
+    load = partial(data.dataloaders, get_arch(arch).px, augment=recipe.augment, batch_size=batch_size, seed=seed, num_workers=run.num_workers, balance=recipe.balance)
+    try: dls = load()
+    except PhotoError:   # fastai opens the first one
+        if not (lost := find_lost(data.learnable.path)): raise
+        data.leave_out(lost)
+        dls = load()
     learn = assemble_learner(dls, arch, tensors, recipe.head, seed, class_weights(data) if recipe.balance == 'loss' else None)
     if recipe.balance != 'none': learn.metrics += BalancedAccuracy()
     return learn
@@ -168,7 +172,7 @@ def _train_all(trained, inputs, data, recipe, config, run, budget):
     if recipe.fit_head:
         head = dict(inputs=inputs, found=trained.valid, mirror=learn.posthoc.flip_tta, state=copy_state(learn.model))
         if run.folder and is_main() and not run.checkpoint(): save_model(replace(trained, recipe='head'), data, run.folder)   # something good is there, whatever happens now
-    try: train_state = train_network(learn, recipe, config, trained.seed, run, budget)
+    try: train_state = train_network(learn, recipe, config, trained.seed, run, budget, data)
     except TrainingError as e:
         if head is None: raise
         learn.model.load_state_dict(head['state'])

@@ -7,7 +7,7 @@ __all__ = ['Network', 'to_onnx', 'has_cuda', 'choose_engine', 'create_engine', '
            'fastest_engine', 'processor_name']
 
 # %% ../../nbs/02_vision/02_engines.ipynb #064af7e9
-import io, json, os, platform, time, warnings
+import io, os, platform, time, warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,10 +22,10 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from ..core.files import cache_dir, atomic_write
-from ..core.images import crop_box, open_photo
+from ..core.files import cache_dir, read_note, write_note
+from ..core.images import crop_box, explain_damage, open_photo
 from ..core.progress import status
-from ..core.settings import PhotoError, SettingsError
+from ..core.settings import lacks_memory, PhotoError, SettingsError
 
 # %% ../../nbs/02_vision/02_engines.ipynb #31d77711
 class Network(Protocol):
@@ -143,6 +143,9 @@ def _decode(path, inputs):
         img = open_photo(path, 2*max(px for px,_ in inputs))
         return [fit_pixels(img, *o) for o in inputs]
     except PhotoError as e: return e
+    except (MemoryError, RuntimeError) as e:
+        if not lacks_memory(e): raise
+        return explain_damage(path, MemoryError())
 
 # %% ../../nbs/02_vision/02_engines.ipynb #88d140cb
 @cache
@@ -219,12 +222,11 @@ def fastest_engine(
 ) -> tuple: # (engine, precision) for `create_engine`
     "The fastest engine for `network` on this machine, measured once and remembered"
     file = _engines_file(network, precision)
-    try: best = json.loads(file.read_text())[0]
-    except (OSError, ValueError, LookupError):   # not measured yet, or unreadable: measure
+    rows = read_note(file, lambda o: (o[0]['engine'], o[0]['precision']) in _candidates(precision))
+    if rows is None:
         with status('measuring which engine is the fastest here'): rows = measure_engines(network, precision)
-        with atomic_write(file) as o: o.write_text(json.dumps(rows, indent=1))
-        best = rows[0]
-    return best['engine'], best['precision']
+        write_note(file, rows)
+    return rows[0]['engine'], rows[0]['precision']
 
 # %% ../../nbs/02_vision/02_engines.ipynb #159aed27
 def processor_name() -> str:

@@ -121,7 +121,7 @@ def compute_image_stats(
     photos = as_photos(photos)
     known, hashes, skipped = identify_photos(photos)
     folder = cache_dir('stats')/f'v{_version}'
-    found = read_cache(folder, set(hashes.values()))
+    found = read_cache(folder, set(hashes.values()), stats_dtype)
     missing = {h: known[path] for path,h in hashes.items() if h not in found}   # one photo per content
     new, lost = _compute_all(missing, folder)
     found.update(new)

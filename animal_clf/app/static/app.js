@@ -20,7 +20,7 @@ async function post(path, body) {   // the HTML that comes back; a busy app is a
     catch { throw new Error('The app does not answer. Is it still running?'); }
     const text = await reply.text();
     if (reply.ok) return new DOMParser().parseFromString(text, 'text/html').body;
-    if (reply.status !== 503 || round === 4) throw new Error(new DOMParser().parseFromString(text, 'text/html').body.textContent.trim() || `The app answered ${reply.status}.`);
+    if (![429, 503].includes(reply.status) || round === 4) throw new Error(new DOMParser().parseFromString(text, 'text/html').body.textContent.trim() || `The app answered ${reply.status}.`);
     say('Others are being answered; yours are next …');
     await new Promise(done => setTimeout(done, 1000*(Number(reply.headers.get('Retry-After')) || 1)*(1 + round)));
   }

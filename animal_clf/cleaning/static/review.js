@@ -13,7 +13,8 @@ function tickKind(on) {
 }
 function changed() { unsaved = true; byId('status').textContent = ''; count(); }
 function save() {
-  const quote = o => '"' + o.replaceAll('"', '""') + '"';
+  const text = o => /^'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/.test(o) ? "'" + o : o;   // no formula for a spreadsheet, as `to_cell` has it
+  const quote = o => '"' + text(o).replaceAll('"', '""') + '"';
   const lines = rows.map(([path, kind, label, reason], i) => [path, kind, boxes[i].checked ? 'drop' : 'keep', label, reason].map(quote).join(','));
   const link = document.createElement('a');
   link.href = URL.createObjectURL(new Blob(['path,kind,decision,label,reason\r\n', ...lines.map(o => o + '\r\n')], {type: 'text/csv'}));
