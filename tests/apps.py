@@ -9,7 +9,7 @@ from PIL import Image
 from animal_clf.app.server import _listen, create_app, create_server
 from animal_clf.core.settings import offline_arch
 from animal_clf.data.splits import read_photos
-from animal_clf.app.service import InferenceService
+from animal_clf.app.service import InferenceService, load_app_model
 from animal_clf.learner import save_model, train
 from animal_clf.training.recipes import get_recipe
 from animal_clf.synthetic.animals import draw_animal, draw_animals
@@ -82,3 +82,15 @@ def png(width, height, depth=1, colour=0, extra=b'', data=None):
     "A PNG that says it has so many pixels; by itself it has one row of them"
     head = struct.pack('>IIBBBBB', width, height, depth, colour, 0, 0, 0)
     return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + extra + chunk(b'IDAT', zlib.compress(bytes(100)) if data is None else data) + chunk(b'IEND', b'')
+
+
+# --- fixtures of the files that import them
+
+@pytest.fixture(scope='module')
+def folder(cache, tmp_path_factory): return make_model(tmp_path_factory.mktemp('made'), cache)
+
+@pytest.fixture(scope='module')
+def model(folder, cache):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('ANIMAL_CLF_CACHE', str(cache))
+        return load_app_model(folder)

@@ -1,5 +1,6 @@
 """What the tests share: no proxy from outside, the local stand-ins for the internet, a browser"""
 import os, shutil, signal
+from pathlib import Path
 
 import pytest
 from servers import PhotoServer, SearchProxy, serving
@@ -34,6 +35,15 @@ def empty_folder(no_outside_proxy, cache, tmp_path, monkeypatch):
     "The test runs in an empty folder, with a cache that its file has for itself"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('ANIMAL_CLF_CACHE', str(cache))
+
+@pytest.fixture
+def own_cache(empty_folder, measured, monkeypatch):
+    "An empty cache for this test alone"
+    cache = Path('own-cache').absolute()
+    cache.mkdir()
+    for o in measured.iterdir(): (cache/o.name).symlink_to(o)
+    monkeypatch.setenv('ANIMAL_CLF_CACHE', str(cache))
+    return cache
 
 @pytest.fixture
 def search_proxy(tmp_path_factory):

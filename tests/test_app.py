@@ -11,20 +11,11 @@ from animal_clf.app.service import load_app_model
 from animal_clf.synthetic.people import draw_person
 from animal_clf.inference.predictor import Predictor
 from animal_clf.app.uploads import UploadLimits
-from apps import animal, encode, form, make_model, post, request, running, talk
+from apps import animal, encode, folder, form, model, post, request, running, talk
 from files import contents, put_table, read, without_copies
 
 nasty = '<img src=x onerror="document.title=1">'
 
-
-@pytest.fixture(scope='module')
-def folder(cache, tmp_path_factory): return make_model(tmp_path_factory.mktemp('made'), cache)
-
-@pytest.fixture(scope='module')
-def model(folder, cache):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('ANIMAL_CLF_CACHE', str(cache))
-        return load_app_model(folder)
 
 @pytest.fixture(scope='module')
 def app(model):

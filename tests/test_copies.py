@@ -21,15 +21,6 @@ animals = ('fox', 'seal', 'zebra')
 run = '--arch', offline_arch, '--recipe', 'head'
 
 
-@pytest.fixture
-def own_cache(empty_folder, measured, monkeypatch):
-    "An empty cache for this test alone"
-    cache = Path('own-cache').absolute()
-    cache.mkdir()
-    for o in measured.iterdir(): (cache/o.name).symlink_to(o)
-    monkeypatch.setenv('ANIMAL_CLF_CACHE', str(cache))
-    return cache
-
 def draw(folder, n=9):
     "Drawn photos, each twice as large as a working copy"
     draw_animals(folder, n, classes=animals)

@@ -9,21 +9,12 @@ from PIL import Image
 from animal_clf.app.service import load_app_model
 from animal_clf.app.uploads import UploadLimits, clean_name
 from animal_clf.core.workers import WorkerPool, _Child
-from apps import animal, encode, form, make_model, post, request, running, talk
+from apps import animal, encode, folder, form, model, post, request, running, talk
 from files import contents
 
 fox, kind = animal('fox'), 'Content-Type: multipart/form-data; boundary=b'
 needs_stop = pytest.mark.skipif(not hasattr(signal, 'SIGSTOP'), reason='Windows can not stop a process')
 
-
-@pytest.fixture(scope='module')
-def folder(cache, tmp_path_factory): return make_model(tmp_path_factory.mktemp('made'), cache)
-
-@pytest.fixture(scope='module')
-def model(folder, cache):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv('ANIMAL_CLF_CACHE', str(cache))
-        return load_app_model(folder)
 
 @pytest.fixture
 def quick(monkeypatch): monkeypatch.setattr(WorkerPool, 'grace_s', .3)   # the clock in the app, a little after that of a decoder

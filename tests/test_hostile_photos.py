@@ -40,15 +40,6 @@ def bounded():
     signal.signal(signal.SIGALRM, before)
 
 @pytest.fixture
-def own_cache(empty_folder, measured, monkeypatch):
-    "An empty cache for this test alone"
-    cache = Path('own-cache').absolute()
-    cache.mkdir()
-    for o in measured.iterdir(): (cache/o.name).symlink_to(o)
-    monkeypatch.setenv('ANIMAL_CLF_CACHE', str(cache))
-    return cache
-
-@pytest.fixture
 def ghostscript(tmp_path, monkeypatch):
     "Stands in for Ghostscript, and notes that it was started"
     started, gs = tmp_path/'started', tmp_path/'bin'/'gs'

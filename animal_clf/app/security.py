@@ -34,8 +34,8 @@ class SecurityMiddleware:
 
     async def __call__(self, scope, receive, send):
         if scope['type'] != 'http': return await self.app(scope, receive, send)
-        headers, fault = Headers(scope=scope), _find_fault(scope, Headers(scope=scope), self.hosts)
-        talk = _Exchange(scope, receive, send, self.linger_s)
+        headers, talk = Headers(scope=scope), _Exchange(scope, receive, send, self.linger_s)
+        fault = _find_fault(scope, headers, self.hosts)
         await (self.show_error(scope['path'], headers.get('accept', ''), *fault) if fault else self.app)(scope, talk.receive, talk.send)
 
 # %% ../../nbs/09_app/05_security.ipynb #67deff72

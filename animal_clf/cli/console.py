@@ -37,7 +37,9 @@ def to_json(
     values # Anything JSON can hold
 ) -> str:
     "`values` as JSON, in letters that stdout can show"
-    text = re.sub('[\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]', lambda o: f'\\u{ord(o[0]):04x}', json.dumps(values, indent=1, ensure_ascii=False))   # control characters
+    from animal_clf.core.settings import unseen
+    text = json.dumps(values, indent=1, ensure_ascii=False)
+    text = re.sub(f'[{unseen}]', lambda o: f'\\u{ord(o[0]):04x}', text)
     try: text.encode(sys.stdout.encoding or 'utf8')
     except UnicodeEncodeError: text = json.dumps(values, indent=1)
     return text

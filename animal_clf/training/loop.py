@@ -105,8 +105,8 @@ def choose_precision(
     key = repr([arch, find_train_px(learn.dls), *_machine(learn.dls.device.type)])
     file = cache_dir('speed')/f'{hashlib.sha256(key.encode()).hexdigest()[:16]}.json'
     note = read_note(file, lambda o: _is_ratio(o, key))
-    ratio = note and note['ratio']
-    if note is None:
+    if note: ratio = note['ratio']
+    else:
         with status('timing fp32 against bf16'): speeds = time_precisions(learn)
         if 'fp32' not in speeds: return 'fp32', None   # there is no memory for eight photos, say; training will tell
         ratio = speeds.get('bf16', 0)/speeds['fp32']
