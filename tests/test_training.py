@@ -1,5 +1,5 @@
 """Training that is killed, stopped, starved and misled: real processes, real signals, memory and disk really taken away"""
-import json, os, random, resource, shutil, signal, subprocess, sys, time
+import contextlib, json, os, random, resource, shutil, signal, subprocess, sys, time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -76,19 +76,24 @@ class Ended:
 class Launcher:
     "Forks a process for each command, one at a time"
     def __init__(self, folder, cache):
-        self.folder, self.n = folder, 0
+        self.folder, self.n, self.pid = folder, 0, None
         self.process = subprocess.Popen([sys.executable, '-c', launcher], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
                                         env=environment(ANIMAL_CLF_CACHE=str(cache)))
 
     def start(self, *args, kill_at=None, mb_per_photo=None, file_mb=None, **env):
         "Begin `animal-clf ARGS`: to be killed when the n-th file of a name is whole (`kill_at`), hungry (of 3072 MB that there are), or on a disk with room for smaller files only"
+        if self.pid is not None:                           # of a test that failed
+            with contextlib.suppress(ProcessLookupError): os.killpg(self.pid, signal.SIGKILL)
+            self.end()
         self.n += 1
         self.files = [self.folder/f'{self.n}.{o}' for o in ('out', 'err')]
         what = dict(args=[str(o) for o in args], cwd=os.getcwd(), env=env, out=str(self.files[0]), err=str(self.files[1]), kill_at=kill_at, mb_per_photo=mb_per_photo, file_mb=file_mb)
         print(json.dumps(what), file=self.process.stdin, flush=True)
         self.pid = int(self.process.stdout.readline())
 
-    def end(self): return Ended(int(self.process.stdout.readline()), *(o.read_text() for o in self.files))
+    def end(self):
+        code, self.pid = int(self.process.stdout.readline()), None
+        return Ended(code, *(o.read_text() for o in self.files))
 
     def __call__(self, *args, **how):
         self.start(*args, **how)
@@ -137,7 +142,7 @@ def left(folder):
     found['model.json']['files'].pop('log.csv')
     return found, log_of(folder)
 
-def wait_for(found, alive, seconds=60):
+def wait_for(found, alive=lambda: True, seconds=60):
     deadline = time.monotonic() + seconds
     while not found() and alive() and time.monotonic() < deadline: time.sleep(.005)
     assert found()
@@ -435,7 +440,10 @@ def test_a_photo_that_is_spoilt_while_training_runs_is_one_line(clf, cache, draw
     epoch = log_of('model')
     wait_for(lambda: len(log_of('model')) > len(epoch) + 1, lambda: Path(f'/proc/{clf.pid}').exists())
     assert len(log_of('model')) > len(epoch) + 1           # it goes on with the working copies
-    shutil.rmtree(cache/'photos')
+    def ended_without_copies():                            # what can still be read is copied again while it is deleted
+        shutil.rmtree(cache/'photos', ignore_errors=True)
+        return not Path(f'/proc/{clf.pid}').exists()
+    wait_for(ended_without_copies)
     ended = clf.end()
     assert ended.code == 1 and ended.err.count('\n') == 1 and 'fox_00' in ended.err, ended.err
 
