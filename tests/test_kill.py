@@ -145,3 +145,18 @@ def test_a_stopped_run_goes_on_and_ends_the_same(web, undisturbed, tmp_path, how
     finish(web, tmp_path/'stopped')
     assert snapshot(tmp_path/'stopped') == undisturbed
     for done, n_before in checks: assert not done & {stem_of(web, o) for o,_ in web.seen[n_before:]}    # nothing whole is fetched again
+
+missed = """
+import asyncio, signal, threading
+from animal_clf.scraping.download import _run_async
+async def work():
+    await asyncio.sleep(1)                                        # until the main thread waits
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)     # it is not woken by what another thread is sent
+    await asyncio.sleep(60)
+_run_async(work)
+"""
+
+@pytest.mark.skipif(not hasattr(signal, 'pthread_kill'), reason='signals of single threads')
+def test_ctrl_c_is_heard_even_if_it_does_not_wake_the_main_thread():
+    run = subprocess.run([sys.executable, '-c', missed], stderr=subprocess.PIPE, text=True, timeout=50)
+    assert run.stderr.endswith('KeyboardInterrupt\n')

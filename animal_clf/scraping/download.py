@@ -8,6 +8,7 @@ __all__ = ['download', 'collect_photos', 'check_request', 'resize', 'verify']
 # %% ../../nbs/04_scraping/08_download.ipynb #5e766b8e
 import asyncio, threading, time
 from collections import Counter
+from concurrent.futures import wait
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -109,7 +110,10 @@ async def _fetch_row(fetcher, row, folder, journal):
 def _run_async(function, *args):
     "Run an async function to its end; in a thread, since a notebook has a running event loop already"
     from anyio.from_thread import start_blocking_portal
-    with start_blocking_portal() as portal: return portal.call(function, *args)
+    with start_blocking_portal() as portal:
+        task = portal.start_task_soon(function, *args)
+        while not wait([task], 1).done: pass   # without a timeout, Python can miss a Ctrl-C that comes just as the wait begins
+        return task.result()
 
 # %% ../../nbs/04_scraping/08_download.ipynb #f85424b9
 def collect_photos(
