@@ -117,8 +117,8 @@ def _check_classes(args, settings):
     "Raise `SettingsError` for classes that can't be collected or told apart"
     if args.data or args.sample: return
     from animal_clf.core.settings import SettingsError
-    from animal_clf.data.manifest import check_class
-    if len({check_class(o).casefold() for o in settings.classes}) < 2: raise SettingsError(f'classes {", ".join(settings.classes)}', '2 or more different ones', 'Name another one')
+    from animal_clf.data.manifest import clean_classes
+    if len({o.casefold() for o in clean_classes(settings.classes)}) < 2: raise SettingsError(f'classes {", ".join(settings.classes)}', '2 or more different ones', 'Name another one')
 
 # %% ../../nbs/10_cli/04_train.ipynb #fb191712
 def _start_loading(pool):

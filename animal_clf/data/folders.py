@@ -6,24 +6,23 @@
 __all__ = ['quarantine_name', 'find_rows', 'find_ignored', 'is_drawn']
 
 # %% ../../nbs/03_data/01_folders.ipynb #1f77f163
-import csv, os
+import os
 from pathlib import Path
 
 import pandas as pd
 
 pd.set_option('mode.string_storage', 'python')   # where pyarrow is installed, pandas would keep text as it does, and that refuses file names that are not UTF-8
 
-from ..core.files import from_cell, read_lines
 from ..core.images import find_photos, natural_key
 from ..core.settings import Code, DataError
+from .tables import check_twins, clean_label, read_split, read_rows, split_names, warn_unused
 
 # %% ../../nbs/03_data/01_folders.ipynb #4bdeacca
 quarantine_name = 'set-aside' # Folder of the photos that are not to be used
-_split_names = dict(train='train', training='train', valid='valid', val='valid', validation='valid', test='test', testing='test')
 _shapes = 'DIR/CLASS/photos, DIR/{train,valid,test}/CLASS/photos, or a CSV with path,label[,split]'
 
 def _is_read(name): return not name.startswith('.') and name.lower() != quarantine_name
-def _is_split(folder): return folder.name.lower() in _split_names
+def _is_split(folder): return folder.name.lower() in split_names
 
 def _folders(folder):
     "Folders in `folder`, neither hidden nor set aside"
@@ -39,7 +38,7 @@ def _class_folders(folder):
     "(split, class folder) pairs under `folder`"
     root = _photo_root(folder)
     folders = _folders(root)
-    if root == folder and folders and all(map(_is_split, folders)): return [(_split_names[o.name.lower()], c) for o in folders for c in _folders(o)]
+    if root == folder and folders and all(map(_is_split, folders)): return [(split_names[o.name.lower()], c) for o in folders for c in _folders(o)]
     return [('', o) for o in folders]
 
 def _check_splits(folder):
@@ -54,30 +53,17 @@ def _rows_of_folder(folder):
     found = [(split, o, find_photos(o)) for split,o in _class_folders(folder)]
     empty = [o for _,o,photos in found if not photos]
     if empty and len(empty) < len(found): raise DataError(f'no photos in `{empty[0]}`', '3 or more of each class', 'Add photos or remove that folder')
-    return [dict(path=str(photo), label=o.name, split=split) for split,o,photos in found for photo in photos]
+    return [dict(path=str(photo), label=clean_label(o.name), split=split) for split,o,photos in found for photo in photos]
 
 # %% ../../nbs/03_data/01_folders.ipynb #cbb61413
-def _read_table(file):
-    "(column names, rows as dicts) of a CSV, each row as long as the header"
-    try:
-        reader = csv.DictReader(read_lines(file), restkey='')
-        rows, columns = list(reader), reader.fieldnames or []
-    except (UnicodeDecodeError, csv.Error) as e: raise DataError(f'{file} is not a table ({e})', 'a CSV in UTF-8 with path,label[,split]', 'Save it as such') from e
-    for line,row in enumerate(rows, 2):
-        if '' in row or None in row.values(): raise DataError(f'line {line} of {file} with more or fewer fields than columns', 'one field per column', 'Correct that line; quote fields that hold a comma')
-    return columns, rows
-
 def _rows_of_csv(file):
     "Rows of a CSV; relative paths start at its own folder"
-    columns, rows = _read_table(file)
-    if not {'path', 'label'} <= set(columns): raise DataError(f'columns {", ".join(columns) or "none"} in {file}', 'path,label[,split]', 'Rename the columns')
-    splits = [o.get('split', '').strip().lower() for o in rows]
-    wrong = sorted(set(splits) - {*_split_names, ''})
-    if wrong: raise DataError(f"split '{wrong[0]}' in {file}", 'train, valid or test', 'Correct that column')
-    if '' in splits and set(splits) != {''}: raise DataError(f'{splits.count("")} rows without a split in {file}', 'a split on every row or on none', 'Fill that column')
+    rows, names = read_rows(file, ('path', 'label'))
     for line,o in enumerate(rows, 2):
-        if not o['path'].strip() or not o['label'].strip(): raise DataError(f'line {line} of {file} without a path or a label', 'both on every line', 'Fill it or remove it')
-    return [dict(path=str(file.parent/from_cell(o['path'])), label=from_cell(o['label']), split=_split_names.get(split, '')) for o,split in zip(rows, splits)]
+        if not o['path'].strip() or not clean_label(o['label']): raise DataError(f'line {line} of {file} without a path or a label', 'both on every line', 'Fill it or remove it')
+    splits, column = read_split(rows, names, file)
+    warn_unused(names, ['path', 'label', column], file)
+    return [dict(path=str(file.parent/o['path']), label=clean_label(o['label']), split=split) for o,split in zip(rows, splits)]
 
 # %% ../../nbs/03_data/01_folders.ipynb #14e58ebc
 def _nothing_found(folder):
@@ -101,6 +87,7 @@ def find_rows(
     if not source.exists(): raise DataError(f'no `{source}`', _shapes, 'Check the path')
     rows = _rows_of_folder(source) if source.is_dir() else _rows_of_csv(source)
     if not rows: raise _nothing_found(source) if source.is_dir() else DataError(f'no rows in {source}', _shapes, 'Add photos to it')
+    check_twins([o['label'] for o in rows], f'`{source}`')
     return pd.DataFrame(rows).sort_values('label', key=lambda o: o.map(natural_key), kind='stable', ignore_index=True)
 
 # %% ../../nbs/03_data/01_folders.ipynb #18b9b55e
@@ -115,7 +102,7 @@ def _ignored_in(root, wanted):
     for here, files in _walk(root):
         photos = find_photos(here) if here not in wanted and files else []
         above = next((o for o in here.parents if o in wanted), None)
-        split, label = wanted.get(above, (_split_names.get(here.name.lower(), '') if here.parent == root else '', ''))
+        split, label = wanted.get(above, (split_names.get(here.name.lower(), '') if here.parent == root else '', ''))
         reason = f'lies deeper than the photos of `{label}`' if above else 'lies beside the class folders, so it has no label'
         yield from ((str(o), label, split, reason, Code.no_class.value) for o in photos)
 
@@ -126,7 +113,7 @@ def find_ignored(
     "Photos in a folder that `find_rows` leaves out, each with its `reason`; a table leaves out nothing that it names"
     source, columns = Path(source).expanduser(), ['path', 'label', 'split', 'reason', 'code']
     if not source.is_dir(): return pd.DataFrame(columns=columns, dtype=str)
-    wanted = {o: (split, o.name) for split,o in _class_folders(source)}
+    wanted = {o: (split, clean_label(o.name)) for split,o in _class_folders(source)}
     return pd.DataFrame(_ignored_in(_photo_root(source), wanted), columns=columns, dtype=str)
 
 # %% ../../nbs/03_data/01_folders.ipynb #ea952981

@@ -6,25 +6,31 @@
 __all__ = ['read_groups', 'relabel', 'group_classes', 'sum_groups', 'describe_counts', 'warn_imbalance', 'class_weights']
 
 # %% ../../nbs/03_data/04_labels.ipynb #92f64f68
-import csv
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ..core.files import from_cell, read_lines
 from ..core.settings import DataError
 from .splits import Photos
+from .tables import check_twins, clean_label, read_rows, warn_unused
 
 # %% ../../nbs/03_data/04_labels.ipynb #c8d52783
-def _read_table(file):
-    "{class: group} from a CSV with the columns class,group"
-    try:
-        rows = list(csv.DictReader(read_lines(file)))
-    except (OSError, UnicodeDecodeError, csv.Error) as e: raise DataError(f'{file} is not a table ({e})', 'a CSV in UTF-8 with class,group', 'Check the path, or save it as such') from e
-    if not rows or not {'class', 'group'} <= set(rows[0]): raise DataError(f'columns {", ".join(rows[0]) if rows else "none"} in {file}', 'class,group', 'Rename the columns')
-    return {from_cell(o['class']): from_cell(o['group'] or '').strip() for o in rows}
+def _read_groups(file):
+    "(class, group) pairs from a CSV with the columns class,group"
+    rows, names = read_rows(file, ('class', 'group'))
+    warn_unused(names, ['class', 'group'], file)
+    return [(o['class'], o['group']) for o in rows]
+
+def _clean_groups(pairs, where):
+    "{class: group}, both as one spelling; `DataError` for a class in two groups"
+    found = {}
+    for name,group in pairs:
+        name, group = clean_label(str(name)), clean_label(str(group or ''))
+        if found.setdefault(name, group) != group: raise DataError(f"'{name}' in the groups '{found[name]}' and '{group}' in {where}", 'one group for each class', 'Correct one of them')
+    check_twins([o for o in found.values() if o], where)
+    return found
 
 # %% ../../nbs/03_data/04_labels.ipynb #f02b284f
 def read_groups(
@@ -32,11 +38,12 @@ def read_groups(
     classes:list                   # Class names
 ) -> dict: # {class: group} for each of the `classes`
     "The group of each class, from a table or a function"
-    if callable(groups): found = {o: groups(o) for o in classes}
-    else: found = groups if isinstance(groups, dict) else _read_table(groups)
-    missing = [o for o in classes if not found.get(o)]
+    where = groups if isinstance(groups, (str, Path)) else 'the groups'
+    pairs = [(o, groups(o)) for o in classes] if callable(groups) else groups.items() if isinstance(groups, dict) else _read_groups(groups)
+    found = _clean_groups(pairs, where)
+    missing = [o for o in classes if not found.get(clean_label(o))]
     if missing: raise DataError(f"no group for {len(missing)} of {len(classes)} classes, '{missing[0]}' first", 'a group for every class', 'Add it to the table')
-    found = {o: str(found[o]) for o in classes}
+    found = {o: found[clean_label(o)] for o in classes}
     if len(set(found.values())) < 2: raise DataError(f"all classes in the group '{found[classes[0]]}'", '2 groups or more', 'Correct the table')
     return found
 

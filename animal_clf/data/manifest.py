@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['manifest_columns', 'reserved_names', 'new_row', 'read_manifest', 'write_manifest', 'group_rows', 'recover', 'row_key',
-           'Journal', 'check_class', 'check_url', 'quarantine', 'restore', 'free_path', 'count_rows']
+           'Journal', 'check_class', 'clean_classes', 'check_url', 'quarantine', 'restore', 'free_path', 'count_rows']
 
 # %% ../../nbs/03_data/02_manifest.ipynb #6644a056
 import csv, hashlib, io, json, os, re
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..core.files import atomic_write, folder_lock, from_cell, open_regular, to_cell, write_error
 from ..core.settings import Code, DataError, PhotoError, SettingsError
+from .tables import clean_label
 
 # %% ../../nbs/03_data/02_manifest.ipynb #cf9dce75
 manifest_columns = ('class', 'query', 'url', 'page', 'title', 'engine', 'time', 'http_status', 'raw', 'path',
@@ -229,6 +230,12 @@ def check_class(
     if name.casefold() in reserved_names:
         raise SettingsError(f'the class name {name!r}', f'one that means nothing else in a folder of photos, as {", ".join(reserved_names)} do', 'Choose another name')
     return name
+
+def clean_classes(
+    names:list # Names of classes
+) -> list: # In one spelling, as labels are read
+    "`names` that can be folders; else a `SettingsError`"
+    return [check_class(clean_label(o) if isinstance(o, str) else o) for o in names]
 
 def check_url(
     row:dict,  # Row as a search gives it

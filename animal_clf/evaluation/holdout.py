@@ -21,7 +21,8 @@ from ..vision.duplicates import group_near_duplicates
 from ..vision.features import Features
 from ..data.folders import find_rows
 from ..data.manifest import read_manifest
-from ..data.splits import check_photos, Photos
+from ..data.splits import check_photos, leave_out_copies, Photos
+from ..data.tables import read_rows
 from ..training.model_info import read_table, while_unchanged
 from .metrics import wilson_interval
 
@@ -65,6 +66,8 @@ def read_test_photos(
 ) -> Photos: # All of them in the split `test`
     "The photos in `source` that may test a model, for `learn.evaluate`"
     rows, skipped = check_photos(find_rows(source))
+    rows, copies = leave_out_copies(rows)
+    skipped = pd.concat([skipped, copies], ignore_index=True)
     known, ready = rows.sha256.isin(read_training_photos(folder).sha256), rows.split == 'test'
     test = rows[ready] if ready.any() else rows[~known]
     if not len(test): raise DataError(f'no test photos in `{source}`: {known.sum()} photos trained on, {len(skipped)} unreadable', '1 or more that the model never saw', 'Add photos')
@@ -119,8 +122,8 @@ def slice_by_source(
     source = Path(source).expanduser()
     if source.is_dir(): known = {(source/o['path']).resolve(): urlsplit(o['url']).hostname for o in read_manifest(source) if o['path'] and o['url']}
     elif source.is_file():
-        table = pd.read_csv(source, dtype=str, keep_default_na=False)
-        known = {(source.parent/from_cell(o.path)).resolve(): o.source for o in table.itertuples()} if 'source' in table else {}
+        rows, names = read_rows(source, ('path',))
+        known = {(source.parent/o['path']).resolve(): o['source'] for o in rows} if 'source' in names else {}
     else: known = {}   # it has gone since it was read
     return [known.get(Path(o).resolve()) or '' for o in paths]
 

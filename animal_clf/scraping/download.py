@@ -12,7 +12,6 @@ from concurrent.futures import wait
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from unicodedata import normalize
 
 from fastcore.basics import patch
 
@@ -20,7 +19,7 @@ from ..core.files import check_writable, folder_lock
 from ..core.images import find_photos
 from ..core.progress import progress
 from ..core.settings import Code, DataError, SearchError, SettingsError
-from ..data.manifest import check_class, check_url, count_rows, group_rows, Journal, manifest_columns, new_row, read_manifest
+from ..data.manifest import check_class, check_url, clean_classes, count_rows, group_rows, Journal, manifest_columns, new_row, read_manifest
 from ..data.manifest import quarantine, recover, write_manifest
 from .candidates import CandidateQueue, copy_reason
 from .decode import DecoderPool
@@ -128,6 +127,7 @@ def collect_photos(
 ) -> list: # One row per class: `class found kept failed set_aside duplicate status reason`
     "`n` photos of each class from the web in `folder/photos/CLASS`"
     check_request(classes, n, px, license)
+    classes = clean_classes(classes)
     folder, ask = Path(folder), partial(search, license=license) if license else search
     with folder_lock(folder), DecoderPool() as decoders:
         _clear_up(folder)
@@ -154,7 +154,7 @@ def check_request(
     license:str=None # One of `search.licenses`
 ):
     "Raise `SettingsError` for what can't be collected"
-    names = {normalize('NFC', check_class(o)).casefold() for o in classes}   # what is one folder on some machines
+    names = {o.casefold() for o in clean_classes(classes)}   # what is one folder on some machines
     if isinstance(classes, str) or not names or len(names) < len(classes):
         raise SettingsError(f'classes={classes!r}', 'a list of one class or more, each once', 'Correct `classes`')
     if n < 1: raise SettingsError(f'{n} photos wanted', '1 or more', 'Change `n`')
