@@ -13,7 +13,8 @@ __all__ = ['read_settings', 'Settings', 'find_photos', 'open_photo', 'UserError'
            'find_lookalikes', 'plot_lookalikes', 'export_onnx', 'to_fastai', 'serve']
 
 # %% ../nbs/all.ipynb #185730a8
-from .core.images import find_photos, open_photo
+from .core.images import open_photo
+from .core.photo_files import find_photos
 from .core.settings import DataError, ModelFileError, PhotoError, SearchError, SettingsError, UserError, WeightsError
 from .core.settings import offline_arch, read_settings, Settings
 from .synthetic.animals import draw_animals

@@ -26,7 +26,7 @@ from animal_clf.vision.backbone import load_backbone
 from animal_clf.core.settings import offline_arch
 from animal_clf.evaluation.metrics import calibration_error, expected_ece
 from animal_clf.training.calibration import fit_temperature, softmax
-from animal_clf.core.images import find_photos
+from animal_clf.core.photo_files import find_photos
 from animal_clf.data.splits import read_photos
 from animal_clf.vision.features import get_features
 from animal_clf.vision.imagenet import compute_animal_odds, get_imagenet_probabilities

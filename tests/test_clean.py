@@ -7,11 +7,12 @@ import numpy as np, pandas as pd, pytest
 from PIL import Image, ImageOps
 from animal_clf.cleaning.detect import InspectedPhotos, find_duplicates, find_issues
 from animal_clf.cli.main import main
-from animal_clf.core.images import find_photos
+from animal_clf.core.photo_files import find_photos
 from animal_clf.cleaning.corruptions import copy_kinds, add_corruptions
 from animal_clf.cleaning.issues import issue_columns, issue_types
 from animal_clf.core.settings import Code
 from animal_clf.data.folders import find_rows
+from animal_clf.vision.duplicates import CopyGroups
 from animal_clf.vision.image_stats import ImageStats, stats_dtype
 from animal_clf.data.manifest import new_row, read_manifest, write_manifest
 from animal_clf.synthetic.animals import draw_animal, draw_animals
@@ -368,7 +369,8 @@ def collection(tmp_path, *copies, group=None):
         rows.append(dict(path=file.name, label=o.get('label', 'fox'), split=o.get('split', ''), file=str(file)))
         looks[i]['width'], looks[i]['height'] = o.get('width', 100), 100
     n = len(copies)
-    return InspectedPhotos(pd.DataFrame(rows), ImageStats(list(range(n)), looks, ['']*n, []), np.zeros((n, 1)), np.zeros(n), np.zeros(n, int) if group is None else group, pd.DataFrame())
+    groups = np.zeros(n, int) if group is None else group
+    return InspectedPhotos(pd.DataFrame(rows), ImageStats(list(range(n)), looks, ['']*n, []), np.zeros((n, 1)), np.zeros(n), CopyGroups(groups, groups, ''), pd.DataFrame())
 
 @pytest.mark.parametrize('copies,fit,order', [
     ([dict(split='train', width=900), dict(split='test'), dict(split='valid')], [.9, .1, .5], [1, 2, 0]),      # the test set never shrinks

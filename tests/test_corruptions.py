@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np, pytest
 from PIL import Image, ImageFilter, ImageOps
 from animal_clf.core.settings import DataError, PhotoError, SettingsError
-from animal_clf.core.images import find_photos, open_photo
+from animal_clf.core.images import open_photo
+from animal_clf.core.photo_files import find_photos
 from animal_clf.cleaning.corruptions import copy_kinds, corruption_kinds, picture_kinds, add_corruptions
 from animal_clf.data.folders import find_rows
 from animal_clf.synthetic.animals import draw_animal, draw_animals

@@ -81,7 +81,7 @@ importlib.import_module('animal_clf.' + sys.argv[1])
 '''
 
 @pytest.mark.parametrize('module', ('vision.engines', 'vision.features', 'vision.imagenet', 'vision.image_stats', 'vision.duplicates', 'training.recipes',
-                                    'training.calibration', 'training.open_set', 'training.model_info', 'inference.predictor', 'inference.bulk',
+                                    'training.calibration', 'training.open_set', 'training.model_info', 'training.model_folder', 'inference.predictor', 'inference.bulk',
                                     *(o for o in modules if room_of(o) == 'core')))
 def test_what_answers_imports_no_pytorch(module):
     "Whoever only asks a model shall not have to install PyTorch: these load it, if at all, when they are called"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 from animal_clf.core.settings import DataError, FileError, SettingsError
-from animal_clf.core.images import find_photos, natural_key, open_photo
+from animal_clf.core.images import open_photo
+from animal_clf.core.photo_files import find_photos, natural_key
 from animal_clf.scraping.decode import DecoderPool
 from animal_clf.scraping.download import collect_photos, download
 from animal_clf.scraping.throttle import Limits

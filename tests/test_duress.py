@@ -271,7 +271,7 @@ def test_a_model_that_is_replaced_under_the_app(folder, cache, tmp_path, monkeyp
     with running(load_app_model(mine)) as service:
         before = answers(service.port)
         data = read_photos(draw_animals(tmp_path/'others', 16, ('wolf', 'zebra')), n_test=4)
-        save_model(train(data, get_recipe('head', keep_known=.7), offline_arch), data, mine)
+        save_model(train(data, get_recipe('head', keep_known=.7), offline_arch), data, mine, force=True)
         assert answers(service.port) == before
     with running(load_app_model(mine)) as service: assert {name for name,_ in ask(service.port)[2][0]['top']} == {'wolf', 'zebra'}
 

@@ -3,7 +3,7 @@ import hashlib, math, random, signal, subprocess, sys, time
 from functools import partial
 from pathlib import Path
 import pytest
-from animal_clf.core.images import find_photos
+from animal_clf.core.photo_files import find_photos
 from animal_clf.scraping.decode import DecoderPool
 from animal_clf.scraping.download import collect_photos
 from animal_clf.scraping.throttle import Limits
@@ -25,6 +25,7 @@ deadly_decoder = """
 import os, sys, time
 if 'animal_clf.scraping.decode' in ' '.join(sys.orig_argv):     # only in the processes that decode
     from PIL import Image
+    sys.modules['pillow_heif'] = None     # whose place it takes
     def accept(head):
         if b'CRASH' in head: os.abort()
         if b'HANG' in head: time.sleep(600)

@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 
 from animal_clf.core.settings import offline_arch
 from animal_clf.evaluation.checks import _warn_unknown
-from animal_clf.core.images import find_photos
+from animal_clf.core.photo_files import find_photos
 from animal_clf.data.splits import read_photos
 from animal_clf.vision.features import get_features
 from animal_clf.vision.imagenet import get_imagenet_probabilities

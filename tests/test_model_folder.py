@@ -16,7 +16,8 @@ from animal_clf.evaluation.holdout import read_training_photos
 from animal_clf.inference.lookalike import embed_photos
 from animal_clf.synthetic.animals import draw_animals
 from animal_clf.training.model_file import load_classifier, read_log, record_test, save_model
-from animal_clf.training.model_info import read_info, read_table, table_names
+from animal_clf.training.model_folder import read_table
+from animal_clf.training.model_info import read_info, table_names
 from animal_clf.training.train import train
 from commands import done, fails
 from files import contents, put_table, read, without_copies
@@ -38,7 +39,8 @@ def models(tmp_path_factory, cache):
 saver = """
 import os, signal, sys
 from pathlib import Path
-import animal_clf.training.model_info as info_of
+from animal_clf.training.model_folder import replace_model
+from animal_clf.training.model_info import read_info, table_names
 from animal_clf.core.files import folder_lock
 from animal_clf.vision.backbone import get_arch   # what checks a model loads it
 
@@ -58,7 +60,7 @@ for name in ('open', 'replace', 'rename', 'unlink', 'mkdir', 'rmdir', 'fsync', '
 def save(folder, source):
     source = Path(source)
     with folder_lock(folder):
-        info_of.replace_model(folder, info_of.read_info(source), {o: (source/o).read_bytes() for o in ('model.safetensors', *info_of.table_names)})
+        replace_model(folder, read_info(source), {o: (source/o).read_bytes() for o in ('model.safetensors', *table_names)})
 
 for line in sys.stdin:   # a process each, which need not import again
     folder, source, at = line.rstrip().split('\\t')
@@ -109,10 +111,10 @@ def test_a_full_disk_at_every_write(saved, models, monkeypatch):
             real(file)
         count = 0
         monkeypatch.setattr(os, 'fsync', fsync)
-        with pytest.raises(FileError, match='can not be written: No space left'): save_model(*models[1], saved[0])
+        with pytest.raises(FileError, match='can not be written: No space left'): save_model(*models[1], saved[0], force=True)
         assert facts(saved[0]) == whole and not Path(saved[0], '.next').exists()
     monkeypatch.setattr(os, 'fsync', real)
-    assert save_model(*models[1], saved[0]) and facts(saved[0]) == facts(saved[1])
+    assert save_model(*models[1], saved[0], force=True) and facts(saved[0]) == facts(saved[1])
 
 def test_a_reader_beside_a_writer(saved):
     "Always one of the two, never an error"
@@ -210,4 +212,4 @@ def test_parts_of_a_killed_run_are_swept(saved, models):
 
 def test_a_note_of_a_test_is_kept(saved, models):
     record_test(saved[0], dict(accuracy=1.), 'some')
-    assert read_info(save_model(*models[1], saved[0])).tests[0]['photos'] == 'some' and read_info(saved[0]).test is None
+    assert read_info(save_model(*models[1], saved[0], force=True)).tests[0]['photos'] == 'some' and read_info(saved[0]).test is None

@@ -3,7 +3,8 @@ import os
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from PIL import Image, ImageOps
-from animal_clf.core.images import find_photos, open_photo
+from animal_clf.core.images import open_photo
+from animal_clf.core.photo_files import find_photos
 
 photos = Path(os.environ.get('ANIMAL_CLF_PHOTOS', ''))
 pytestmark = pytest.mark.skipif(not os.environ.get('ANIMAL_CLF_PHOTOS') or not photos.is_dir(), reason='set ANIMAL_CLF_PHOTOS to a folder of photos')

@@ -23,7 +23,7 @@ from ..vision.features import find_present
 from ..vision.tsne import choose_sample
 from ..training.learner import Learner
 from ..training.model_file import load_classifier
-from ..training.model_info import has_table
+from ..training.model_folder import has_table
 from ..evaluation.explain import compute_gradcam, overlay_heatmap
 from ..evaluation.holdout import read_training_photos
 from ..inference.lookalike import compare_features, embed_photos, EmbeddedPhotos

@@ -16,7 +16,7 @@ from anyio import current_time, fail_after
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from ..core.images import open_photo, photo_formats, read_header
+from ..core.images import open_photo, photo_formats, read_header, register_heic
 from ..core.settings import PhotoError, UserError
 from ..core.workers import STUCK, TIMEOUT_EXIT, WorkerError, WorkerPool, run_worker
 
@@ -229,6 +229,7 @@ def run_upload_decoder(
     "Open the photos that are sent; this is what the processes of `UploadDecoderPool` run"
     limits = UploadLimits(**limits)
     Image.init()
+    register_heic()   # before memory is limited
     run_worker(lambda values, content: _try_open(content, limits), limits.memory, limits.open_s)
 
 def _try_open(content, limits):

@@ -13,7 +13,8 @@ import numpy as np, pandas as pd
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from ..core.files import atomic_write
-from ..core.images import find_photos, fit_photo, open_photo, to_rgb
+from ..core.images import fit_photo, open_photo, to_rgb
+from ..core.photo_files import find_photos
 from ..core.progress import progress
 from ..core.settings import DataError, PhotoError, SettingsError
 from ..data.folders import find_rows

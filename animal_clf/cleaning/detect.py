@@ -15,13 +15,13 @@ import numpy as np, pandas as pd
 
 from ..core.copies import ScannedPhoto
 from ..core.progress import progress, status
-from ..core.settings import Code, DataError, offline_arch, SettingsError
+from ..core.settings import Code, DataError, list_names, offline_arch, percent, SettingsError
 from ..vision.backbone import load_backbone
-from ..vision.duplicates import find_near_duplicates
+from ..vision.duplicates import CopyGroups, find_copies
 from ..vision.features import nearest_neighbors, get_features
 from ..vision.image_stats import compute_image_stats, ImageStats
 from ..vision.imagenet import compute_animal_odds
-from ..data.folders import find_rows
+from ..data.folders import find_ignored, find_rows
 from .issues import issue_columns, issue_types, grouped_types
 
 # %% ../../nbs/05_cleaning/03_detect.ipynb #a56efe0d
@@ -32,10 +32,15 @@ class InspectedPhotos:
     stats:ImageStats        # Statistics of the N photos
     features:np.ndarray     # float32 (N, D), of length 1 each
     animal:np.ndarray       # float (N,): log-odds of an animal by ImageNet's classes
-    group:np.ndarray        # int (N,): number of the group of copies, that of its first photo
+    copies:CopyGroups       # Which of them show the same picture
     unreadable:pd.DataFrame # Columns path, label, split, reason, code
 
     def __len__(self): return len(self.rows)
+
+    @property
+    def group(self) -> np.ndarray: # int (N,)
+        "Number of the group of copies, that of its first photo"
+        return self.copies.group
 
     @property
     def first(self) -> np.ndarray: # bool (N,)
@@ -64,7 +69,7 @@ def inspect_photos(
     features = get_features([ScannedPhoto(*o) for o in zip(rows.file, stats.hashes)], backbone)
     if features.skipped: raise DataError(f"`{features.skipped[0]['path']}` changed while it was read", 'photos that stay as they are', 'Run it again')
     values = features.values/np.linalg.norm(features.values, axis=1, keepdims=True)
-    return InspectedPhotos(rows, stats, values, compute_animal_odds(features.values), find_near_duplicates(stats.values['grey'], values), unreadable)
+    return InspectedPhotos(rows, stats, values, compute_animal_odds(features.values), find_copies(stats.values['grey'], values), unreadable)
 
 # %% ../../nbs/05_cleaning/03_detect.ipynb #424648ed
 def _table(rows, kind, **values):
@@ -89,7 +94,14 @@ def find_duplicates(
     rows = photos.rows.assign(group=photos.group, fit=fit, size=[Path(o).stat().st_size for o in photos.rows.file],
                               pixels=photos.stats.values['width'].astype(np.int64)*photos.stats.values['height'])
     found = [_describe_copies(_rank(o)) for _,o in rows[rows.duplicated('group', keep=False)].groupby('group')]
+    rows = rows.assign(group=photos.copies.maybe)[photos.first]
+    found += [_describe_doubt(_rank(o), len(photos)) for _,o in rows[rows.duplicated('group', keep=False)].groupby('group')]
     return pd.concat(found, ignore_index=True) if found else _table(rows[:0], kind='', action='', score=0., reason='')
+
+def _describe_doubt(alike, n):
+    "Photos that may be copies; their groups have numbers from `n` on"
+    reason = ['looks much like the others of its group'] + [f'looks much like {alike.path.iloc[0]}: a copy, or another picture of the same scene?']*(len(alike) - 1)
+    return _table(alike, group=alike.group + n, kind='duplicate', action='look', score=.5, reason=reason)
 
 def _describe_copies(copies):
     kept = copies.iloc[0]
@@ -146,7 +158,7 @@ def find_wrong_labels(
     p, rows = probabilities[judged], photos.rows.iloc[judged]
     given = np.searchsorted(labels, rows.label)
     score, best = label_margin(p, given), p.argmax(1)
-    reason = [f'seems {q[b]:.0%} {labels[b]}, {q[g]:.0%} {labels[g]}' for q,b,g in zip(p, best, given)]
+    reason = [f'seems {percent(q[b])} {labels[b]}, {percent(q[g])} {labels[g]}' for q,b,g in zip(p, best, given)]
     found = _table(rows, kind='label', action='look', score=score, reason=reason, suggestion=labels[best])
     return found[best != given].sort_values('score', kind='stable', ignore_index=True)
 
@@ -168,7 +180,7 @@ def find_no_animal(
     similarity = np.nan_to_num(_class_similarity(photos), nan=.42)
     odds = photos.animal + 10*(similarity - .42)   # both chosen on 1,200 photos of ten animals and 86 pictures of other things
     probability = 1/(1 + np.exp(-odds))
-    reason = [f'no animal seen (probability of one: {o:.0%})' for o in probability]
+    reason = [f'no animal seen (probability of one: {percent(o)})' for o in probability]
     found = _table(photos.rows, kind='no_animal', action='look', score=probability, reason=reason)
     return found[odds < 0].sort_values('score', kind='stable', ignore_index=True)
 
@@ -200,6 +212,7 @@ class Issues:
     table:pd.DataFrame # Columns kind, group, path, label, split, action (drop, keep, look), score (0 = worst, to 1), reason, suggestion, code
     n_photos:int       # Files looked at
     notes:list = field(default_factory=list) # What could not be checked, and why
+    left_out:pd.DataFrame = field(default_factory=pd.DataFrame) # Columns path, label, split, reason, code: photos that were not looked at, from `find_ignored`
 
     def __len__(self): return len(self.table)
 
@@ -224,7 +237,7 @@ class Issues:
 # %% ../../nbs/05_cleaning/03_detect.ipynb #c18207ea
 def _find_unreadable(photos):
     "Files that can't be opened; one that may not be read, or can't for now, is for a person to look at"
-    out_of_reach = photos.unreadable.code.isin([Code.no_access, Code.missing, Code.changed])
+    out_of_reach = photos.unreadable.code.isin([Code.no_access, Code.missing, Code.changed, Code.no_decoder])
     return _table(photos.unreadable, kind='unreadable', action=np.where(out_of_reach, 'look', 'drop'), score=0.)
 
 def _judge_animals(photos):
@@ -236,7 +249,7 @@ def _judge_animals(photos):
 def _label_notes(photos, labels):
     rest = sorted(set(photos.rows.label) - set(labels))
     if len(labels) < 2: return ['label: not checked, it takes two classes with 5 different photos each']
-    return [f"label: {', '.join(rest)} not checked, fewer than 5 different photos"] if rest else []
+    return [f"label: {list_names(rest)} not checked, fewer than 5 different photos"] if rest else []
 
 def find_issues(
     source:str|Path, # Folder or CSV, in one of the three shapes
@@ -250,4 +263,10 @@ def find_issues(
     no_animal, notes = _judge_animals(photos)
     found = [_find_unreadable(photos), find_duplicates(photos, fit), find_wrong_labels(photos, probabilities, labels), no_animal, find_low_quality(photos)]
     table = pd.concat([o for o in found if len(o)] or found[:1], ignore_index=True)
-    return Issues(table, len(photos) + len(photos.unreadable), notes + _label_notes(photos, labels))
+    notes += [f'duplicate: {photos.copies.doubt}; the review page shows them'] if photos.copies.doubt else []
+    return Issues(table, len(photos) + len(photos.unreadable), notes + _label_notes(photos, labels), _find_left_out(source))
+
+def _find_left_out(source):
+    "What `find_ignored` finds, by paths relative to the collection"
+    rows = find_ignored(source)
+    return rows.assign(path=[_relative(o, Path(source).expanduser()) for o in rows.path])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from fastcore.xml import B, Div, Img, to_xml
 
-from ..core.files import atomic_write, printable_path, to_cell
+from ..core.files import atomic_write, check_output, printable_path, to_cell
 from ..core.images import data_url, make_thumbnail
 from ..core.settings import DataError
 
@@ -65,11 +65,14 @@ def list_decisions(
     if dropped is None: dropped = set(rows.path[rows.action == 'drop'])
     return rows.assign(decision=['drop' if o in dropped else 'keep' for o in rows.path])[list(decision_columns)]
 
+def _is_decisions(start): return start.removeprefix(b'\xef\xbb\xbf').startswith(','.join(decision_columns).encode())
+
 def write_decisions(
     decisions:pd.DataFrame, # Columns `decision_columns`
     file:str|Path           # The CSV file
 ) -> Path: # `file`
     "Write `decisions` as a CSV table, in the form that the page saves"
+    check_output(file, _is_decisions, 'a table of decisions')
     with atomic_write(file) as part: decisions[list(decision_columns)].map(lambda o: to_cell(printable_path(o))).to_csv(part, index=False, encoding='utf-8', lineterminator='\r\n')
     return Path(file)
 

@@ -13,10 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from ..core.files import check_writable, folder_lock, from_cell, open_regular, to_cell, write_error
-from ..core.images import photo_suffixes
+from ..core.photo_files import is_other_name, is_photo_name, looks_like_photo, quarantine_name
 from ..core.progress import progress
 from ..core.settings import DataError, PhotoError
-from ..data.folders import quarantine_name
 from ..data.manifest import Journal, free_path, read_manifest, write_manifest
 from .issues import decision_columns, issue_types
 
@@ -48,7 +47,7 @@ class _Listing:
     def _read(self, place):
         try:
             if not place.resolve().is_relative_to(self.root): return False, {}
-            with os.scandir(place) as found: return True, {o.name: o.is_dir() for o in found}
+            with os.scandir(place) as found: return True, {o.name: os.path.isdir(o.path) if o.is_symlink() else o.is_dir() for o in found}
         except FileNotFoundError: return True, {}
         except (OSError, RuntimeError): return False, {}   # a loop of links
 
@@ -62,15 +61,20 @@ class _Listing:
         _, names, name = self._look(path)
         return names[name] if name in names else os.path.isdir(os.path.join(self.folder, path))
 
-def _why_not(path, listing):
-    "What is wrong with `path`, if anything, as the end of a sentence"
+def _can_be_photo(name, now, listing):
+    "Can `name` be one of a photo? Where it does not say, the file does that is at `now`, unless it has gone"
+    if name.startswith('.') or is_other_name(name): return False
+    return is_photo_name(name) or not listing.has(now) or looks_like_photo(os.path.join(listing.folder, now))
+
+def _why_not(path, listing, now=''):
+    "What is wrong with `path`, if anything, as the end of a sentence; the photo may be `now` elsewhere"
     if not isinstance(path, str) or not path.strip() or '\0' in path: return 'is empty'
     parts = [o for o in path.replace(os.sep, '/').split('/') if o not in ('', '.')]
     if os.path.isabs(path) or os.path.splitdrive(path)[0] or '..' in parts: return 'leads out of the folder'
     if parts[:1] == [quarantine_name]: return 'is set aside already'
-    if not parts or parts[-1].startswith('.') or not parts[-1].lower().endswith(photo_suffixes): return 'is not the name of a photo'
     if not listing.is_inside(path): return 'leads out of the folder through a link'
     if listing.is_dir(path): return 'is a folder'
+    if not parts or not _can_be_photo(parts[-1], now or path, listing): return 'is not the name of a photo'
 
 # %% ../../nbs/05_cleaning/05_quarantine.ipynb #9955fb43
 move_columns = ('time', 'path', 'to', 'kind', 'reason')
@@ -234,7 +238,7 @@ def _row(path, to, kind, status, reason): return dict(path=path, to=to, kind=kin
 def _plan_restore(path, move, listing, taken):
     "The row of the result for a photo to put back"
     if move is None: return _row(path, '', '', 'gone', 'there is no such photo in `set-aside` any more')
-    if why := _why_not(move['path'], listing) or (not listing.is_inside(path) and 'comes from outside the folder'):
+    if why := _why_not(move['path'], listing, path) or (not listing.is_inside(path) and 'comes from outside the folder'):
         return _row(path, move['path'], move['kind'], 'failed', f'its old path {why}')
     if listing.has(move['path']) or move['path'] in taken: return _row(path, move['path'], move['kind'], 'taken', 'there is another file at its old place by now')
     taken.add(move['path'])

@@ -16,9 +16,9 @@ from fastcore.basics import patch
 from fastcore.xml import (H1, H2, A, B, Body, Button, Code, Div, Fieldset, Footer, Head, Header, Html, Input, Label, Legend, Main, Meta,
                           Nav, NotStr, Noscript, Option, P, Script, Section, Select, Span, Style, Title, ft, to_xml)
 
-from ..core.files import check_writable, printable_path, atomic_write
+from ..core.files import atomic_write, check_output, printable_path
 from ..core.images import make_thumbnail, make_thumbnails
-from ..core.settings import FileError, SettingsError
+from ..core.settings import SettingsError
 from .issues import check_issues, issue_types, grouped_types, list_decisions, make_img, show_issues, describe_issue
 from .issues import write_decisions
 
@@ -148,11 +148,7 @@ def check_page(
     file:str|Path # Where a page is to go
 ):
     "Raise `FileError` unless a page can be written there, and replaces nothing but a page"
-    file = Path(file)
-    check_writable(file.parent)
-    if not file.exists(): return
-    if file.is_dir() or _generator.encode() not in file.read_bytes()[:2000]:
-        raise FileError(f'`{file}` exists and is not a review page', 'a new file, or an older review page', 'Give another name')
+    check_output(file, lambda start: _generator.encode() in start, 'a review page')
 
 def _first(rows, limit):
     "The first `limit` rows of a kind; its last group is left out rather than torn"

@@ -6,10 +6,10 @@
 __all__ = ['report_result', 'run_evaluate', 'run_report', 'run_tsne']
 
 # %% ../../nbs/10_cli/03_evaluate.ipynb #1af1f1b6
-import json
+import json, shlex
 from pathlib import Path
 
-from .console import check_picture, print_json, print_line, print_stage
+from .console import check_picture, print_json, print_line, print_skipped, print_stage
 
 # %% ../../nbs/10_cli/03_evaluate.ipynb #29360cf4
 def report_result(
@@ -39,6 +39,7 @@ def run_evaluate(
     with folder_lock(args.model):
         with watch.stage('reading'): photos = read_test_photos(args.model, args.data, groups)
         for o in data_notes(photos): tell('note', o)
+        print_skipped(photos.skipped[photos.skipped.code != 'trained_on'], 'all are in report/report.json', tell)
         result = learn.evaluate(photos, on_test=lambda o: tell('test', o), watch=watch)
         report_result(args.model, result, tell)
     if args.json: print_json(json.loads(Path(args.model, 'report', 'report.json').read_text(encoding='utf8')))
@@ -93,15 +94,16 @@ def run_tsne(
 ):
     "`animal-clf tsne`"
     check_picture(args.out)
+    import pandas as pd
     from animal_clf.core.files import atomic_write
     from animal_clf.data.splits import check_photos
-    from animal_clf.data.folders import find_rows
+    from animal_clf.data.folders import find_ignored, find_rows
     from animal_clf.training.model_file import load_classifier
     from animal_clf.evaluation.html import figure_png
     from animal_clf.vision.tsne import plot_tsne
     learn = load_classifier(args.model)
     photos, skipped = check_photos(find_rows(args.data))
-    for o in skipped.itertuples(): print_stage('skipped', f'{o.path}: {o.reason}')
+    print_skipped(pd.concat([skipped, find_ignored(args.data)]), f'animal-clf clean {shlex.quote(str(args.data))} --json names all')
     picture = figure_png(plot_tsne, learn.features(photos.path), photos.label, paths=photos.path)
     with atomic_write(args.out) as o: o.write_bytes(picture)
     print_stage('tsne', args.out)

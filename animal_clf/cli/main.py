@@ -41,13 +41,14 @@ _recipes = ('auto', 'head', 'fine_tune', 'scratch', 'early_stopping', 'custom_he
 def _add_training(parser):
     "Options of `run` and `train`"
     parser.add_argument('--out', metavar='DIR', help='where the model goes (default: models/NAME of the data)')
+    parser.add_argument('--force', action='store_true', help='replace what is in the folder of the model: a model of other photos, or files that are no model of ours')
     parser.add_argument('--arch', metavar='A', help='backbone: any timm name, or tf_efficientnet_lite0, which needs no internet')
     parser.add_argument('--recipe', choices=_recipes, default='auto', help='how to train (default: auto)')
     parser.add_argument('--epochs', type=_at_least_one, metavar='N', help='epochs of the whole network')
     parser.add_argument('--budget', type=_seconds, metavar='SECONDS', help='train for at most so long; auto trains the whole network for what the head leaves of it')
     parser.add_argument('--seed', type=int, metavar='N', help='start of every random choice')
     parser.add_argument('--resume', action='store_true', help='go on with a training that was interrupted, from its last checkpoint')
-    parser.add_argument('--groups', metavar='CSV', help='a table class,group: a second level of labels (breed and species, say), reported too')
+    parser.add_argument('--groups', metavar='CSV', help='a table class,group: a second level of labels (breed and species, say), reported too; or the word folders, for DIR/GROUP/CLASS/*')
     parser.add_argument('--balance', choices=('none', 'loss', 'sampling'), metavar='B', help='for classes of unequal size: loss weighs mistakes, sampling shows small classes more often')
     parser.add_argument('--precision', choices=('auto', 'fp32', 'bf16'), default='auto', metavar='P', help='fp32 or bf16 (default: the faster one, measured)')
     parser.add_argument('--lr', type=float, metavar='RATE', help='highest learning rate of the whole network')
@@ -91,7 +92,7 @@ def _add_photo_commands(add):
     do.add_argument('--decisions', metavar='CSV', help='set aside what was ticked in the review page')
     do.add_argument('--undo', action='store_true', help='put everything back that was set aside by --apply or --decisions')
     o.add_argument('--review', metavar='FILE', help='where the page to look at goes (default: DIR/review.html; none with --json or for a table)')
-    o.add_argument('--json', action='store_true', help='print {kind: [[path, …], …]}, worst first')
+    o.add_argument('--json', action='store_true', help='print {kind: [[path, …], …]}, worst first; and, if there are any, `skipped`: photos in no class folder, links that are not followed')
 
 # %% ../../nbs/10_cli/06_main.ipynb #f079674c
 def _add_model_commands(add):
@@ -184,28 +185,43 @@ _commands = dict(run=run_all, download=run_download, clean=run_clean, train=run_
                  predict=run_predict, lookalike=run_lookalike, export=run_export, app=run_app, sample=run_sample, cache=run_cache)
 
 # %% ../../nbs/10_cli/06_main.ipynb #7ad43368
+# What libraries warn their programmers of: fastai's two on import; Pillow's of large photos, for which memory is reserved; scikit-learn's of few photos per class
+_noise = r'(?s).*(torch\.jit\.script.* is deprecated|mode\.chained_assignment|decompression bomb DOS attack|could represent a regression problem)'
+
+def _tell_once():
+    "A function that prints a warning as a line, without the code it comes from; the same one only once"
+    told = set()
+    def tell(message, *_, **__):
+        if str(message) not in told: print_line(f'animal-clf: {message}', sys.stderr)
+        told.add(str(message))
+    return tell
+
 def main(
     argv:list=None # Arguments without the program's name; default: the shell's
 ) -> int: # Exit code: 0 done, 1 failed, 2 wrong usage
     "The shell command `animal-clf`"
     args = make_parser().parse_args(argv)
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE') # threads of PyTorch that wait don't keep others from the core: photos are decoded meanwhile
+    os.environ.setdefault('PYTHONWARNINGS', 'ignore:`torch.jit.script` is deprecated')   # for processes that start anew
     with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message=r'.*(torch\.jit\.script.* is deprecated|mode\.chained_assignment)') # fastai's, on import
-        warnings.showwarning = lambda message, *_, **__: print_line(f'animal-clf: {message}', sys.stderr)   # a line, without the code it comes from
+        warnings.filterwarnings('ignore', message=_noise)
+        warnings.showwarning = _tell_once()
         return _run(args)
 
 def _run(args):
     "Run a command; exit code"
+    try: return _run_command(args)
+    except KeyboardInterrupt:
+        print('animal-clf: stopped' + _resume_hint(args), file=sys.stderr)
+        return 130
+
+def _run_command(args):
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(errors='backslashreplace') # a name that the terminal can't show is no reason to stop
     from animal_clf.core.settings import lacks_memory, SettingsError, UserError
     try: return _commands[args.command](args) or 0
     except UserError as e:
         print_line('animal-clf: ' + ' '.join(f'{e.found}; expected {e.expected}. {e.do}'.split()), sys.stderr)
         return 2 if isinstance(e, SettingsError) else 1
-    except KeyboardInterrupt:
-        print('animal-clf: stopped' + _resume_hint(args), file=sys.stderr)
-        return 130
     except BrokenPipeError: # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -9,7 +9,7 @@ __all__ = ['collect_classes', 'run_download', 'run_sample', 'run_cache', 'run_cl
 import shlex
 from pathlib import Path
 
-from .console import plural, print_json, read_options, print_stage
+from .console import plural, print_json, print_skipped, read_options, print_stage
 
 # %% ../../nbs/10_cli/02_photos.ipynb #d5fd1ad9
 def collect_classes(
@@ -81,7 +81,7 @@ def run_clean(
     with _loading(): from animal_clf.cleaning.detect import find_issues
     issues = find_issues(folder)
     if page and len(issues): _write_review(issues, folder, page)
-    if args.json: print_json(issues.to_dict())
+    if args.json: print_json(issues.to_dict() | (dict(skipped=issues.left_out.to_dict('records')) if len(issues.left_out) else {}))
     else: _print_issues(issues, folder, page)
     if args.apply: _apply(issues, folder, args.json)
 
@@ -111,6 +111,7 @@ def _how_to_apply(source):
 _units = dict(unreadable='file', duplicate='group', leak='group')
 
 def _print_issues(issues, folder, page):
+    print_skipped(issues.left_out, 'all are under `skipped` with --json')
     for o in issues.summary().itertuples(): print_stage(o.kind, plural(o.found, _units.get(o.kind, 'photo')) + (f', {o.to_drop} to set aside' if o.to_drop and folder.is_dir() else ''))
     for o in issues.notes: print_stage('note', o)
     if page and len(issues): print_stage('look', f'{page}   (tick what is to go, save decisions.csv, which lands in your downloads; then: {_how_to_apply(folder)})')
@@ -136,7 +137,7 @@ def _move_photos(args, folder):
 
 def _print_moves(moves, stage, folder):
     "What was moved where, what was not, and classes of which nothing is left"
-    from animal_clf.core.images import find_photos
+    from animal_clf.core.photo_files import find_photos
     moved, back = moves[moves.status == 'moved'], f'/set-aside   (back with: animal-clf clean {shlex.quote(str(folder))} --undo)'
     print_stage(stage, f"{plural(len(moved), 'photo')} moved -> {folder}" + ('' if stage == 'undo' else back))
     for o in moves[moves.status != 'moved'].itertuples(): print_stage(o.status, f'{o.path}: {o.reason}')

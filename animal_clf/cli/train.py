@@ -20,9 +20,11 @@ def _read_data(source, settings, groups=None):
     "Photos under `source`, with a line that counts them and one for each of the first that can't be read"
     from animal_clf.data.splits import read_photos
     from animal_clf.data.labels import group_classes
-    data = read_photos(source, settings.n_test, seed=settings.seed)
-    if groups: data = group_classes(data, groups)
+    in_folders = groups == 'folders'
+    data = read_photos(source, settings.n_test, seed=settings.seed, two_levels=in_folders)
+    if groups and not in_folders: data = group_classes(data, groups)
     print_stage('data', f'{source}: {data}' + (' - drawings, not photos: the numbers below say nothing about photos' if data.drawn else ''))
+    if data.doubt: print_stage('warning', data.doubt)
     for o in data.skipped.head(3).itertuples(): print_stage('skipped', f'{o.path}: {o.reason}')
     if len(data.skipped) > 3: print_stage('skipped', f'and {len(data.skipped)-3} more; all are in skipped.csv beside the model')
     return data
@@ -45,30 +47,24 @@ def _head(args):
 # %% ../../nbs/10_cli/04_train.ipynb #99554c61
 _common_archs = ('resnet18', 'resnet34', 'resnet50', 'tf_efficientnet_lite0') # known without waiting for timm, which knows all the others
 
-def _check_training(args, settings):
-    "Raise `SettingsError` for options of training that can't be used, before anything is read or fetched"
+def _check_training(args, settings, source):
+    "Raise an error for options of training that can't be used, before anything is read or fetched"
     from animal_clf.core.settings import SettingsError
     from animal_clf.core.files import check_writable
     from animal_clf.training.distributed import n_processes
+    from animal_clf.training.model_folder import check_folder
     from animal_clf.training.recipes import get_recipe
     recipe, epochs = _recipe(args, settings)
     get_recipe(recipe, epochs=epochs)
     if settings.arch not in _common_archs:
         from animal_clf.vision.backbone import get_arch
         get_arch(settings.arch)
-    if args.groups and not Path(args.groups).is_file(): raise SettingsError(f'--groups {args.groups}, which is no file', 'a table class,group', 'Check the path')
+    if args.groups not in (None, 'folders') and not Path(args.groups).is_file(): raise SettingsError(f'--groups {args.groups}, which is no file', 'a table class,group, or the word folders', 'Check the path')
     if args.command == 'run' and n_processes() > 1: raise SettingsError(f'run in {n_processes()} processes', 'train, which can share its work between them', 'Train with `animal-clf train`, then test with `animal-clf evaluate`')
     check_writable(args.out)
+    check_folder(args.out, source, args.force, [args.groups])
 
 # %% ../../nbs/10_cli/04_train.ipynb #4137810e
-def _tell_checkpoint(args):
-    "Is there a training to go on with?"
-    from animal_clf.training.callbacks import checkpoint_name
-    file = Path(args.out)/checkpoint_name
-    if args.resume == file.exists(): return
-    if args.resume: print_stage('resume', f'no checkpoint in {args.out}: training starts from the beginning')
-    else: print_stage('note', f'{file} of an interrupted training is replaced; --resume would have gone on with it')
-
 def _train_model(data, settings, args, offline):
     "Train, on the offline backbone if need be and `offline`, and save"
     from animal_clf.training.distributed import is_main
@@ -76,10 +72,9 @@ def _train_model(data, settings, args, offline):
     from animal_clf.training.model_file import save_model
     from animal_clf.training.train import train
     recipe, epochs = _recipe(args, settings)
-    run = RunConfig(args.out, args.resume, args.precision, args.workers, print_stage)
-    _tell_checkpoint(args)
+    run = RunConfig(args.out, args.resume, args.precision, args.workers, print_stage, args.force)
     trained = train(data, recipe, settings.arch, epochs, settings.seed, settings.batch_size, args.budget, run, offline)
-    if is_main(): save_model(trained, data, args.out)
+    if is_main(): save_model(trained, data, args.out, args.force)
     valid = f'validation accuracy {trained.valid_accuracy:.1%} ' if trained.valid_accuracy is not None else ''
     print_stage('training', f'{trained.arch}, recipe {trained.recipe}: {valid}-> {args.out}')
     if trained.recipe == 'head' and (args.epochs or args.budget): print_stage('note', 'recipe head has no epochs, and takes seconds: --epochs and --budget were not needed')
@@ -99,19 +94,22 @@ def _name_of_source(source):
     source = Path(source).resolve()
     return source.stem if source.is_file() else source.name
 
-def _source(args, settings):
-    "Where the photos of `run` are, collected or drawn if need be"
+def _place_photos(args, settings):
+    "Where the photos of `run` are, or will be"
     if args.data: return Path(args.data)
+    return Path('data')/('sample' if args.sample else _name_of(settings.classes))
+
+def _fetch_photos(args, settings, folder):
+    "Collect or draw photos into `folder` if need be"
+    if args.data: return
     if args.sample:
         from animal_clf.synthetic.animals import draw_animals
-        return draw_animals(Path('data/sample'))
-    folder = Path('data')/_name_of(settings.classes)
+        return draw_animals(folder)
     rows = collect_classes(settings.classes, settings, folder, args)
     lost = [o['class'] for o in rows if not o['kept']]
     if lost:
         from animal_clf.core.settings import DataError
         raise DataError(f"no photos of '{lost[0]}'", 'some of every class', 'Correct its name or leave it out; the photos of the others stay and are not fetched again')
-    return folder
 
 def _check_classes(args, settings):
     "Raise `SettingsError` for classes that can't be collected or told apart"
@@ -135,16 +133,16 @@ def run_all(
     from animal_clf.core.progress import Stopwatch
     settings, watch = read_options(args), Stopwatch()
     _check_classes(args, settings)
-    name = _name_of_source(args.data) if args.data else 'sample' if args.sample else _name_of(settings.classes)
-    args.out = args.out or Path('models')/name
-    _check_training(args, settings)
-    with folder_lock(args.out): _run_all(args, settings, watch)
+    source = _place_photos(args, settings)
+    args.out = args.out or Path('models')/(_name_of_source(source) if args.data else source.name)
+    _check_training(args, settings, source)
+    with folder_lock(args.out): _run_all(args, settings, source, watch)
 
-def _run_all(args, settings, watch):
+def _run_all(args, settings, source, watch):
     from animal_clf.core.progress import status
     with ThreadPoolExecutor(1) as pool:
         loading = _start_loading(pool)
-        with watch.stage('collecting'): source = _source(args, settings)
+        with watch.stage('collecting'): _fetch_photos(args, settings, source)
         with watch.stage('reading'): data = _read_data(source, settings, args.groups)
         with watch.stage('imports'), status('loading PyTorch and fastai'): loading.result()
     with watch.stage('training'): trained = _train_model(data, settings, args, offline=True)
@@ -160,7 +158,7 @@ def run_train(
     "`animal-clf train`"
     settings = read_options(args)
     args.out = args.out or Path('models')/_name_of_source(args.data)
-    _check_training(args, settings)
+    _check_training(args, settings, args.data)
     from animal_clf.core.files import folder_lock
     from animal_clf.training.distributed import is_main
     with folder_lock(args.out) if is_main() else nullcontext(): _train(args, settings)

@@ -20,7 +20,7 @@ from fastcore.basics import compose, noop, patch
 from fasttransform import Transform
 from PIL import Image
 
-from ..core.images import fit_photo, open_photo
+from ..core.images import fit_photo, open_photo, to_rgb
 from ..core.settings import check_balance, SettingsError
 from .labels import class_weights
 from .splits import Photos
@@ -31,6 +31,7 @@ class PILPhoto(PILImage):
     @classmethod
     def create(cls, path, min_px=400, **kwargs):
         if isinstance(path, bytes): path = io.BytesIO(path)
+        if isinstance(path, Image.Image): return super().create(np.asarray(to_rgb(path)))
         if not isinstance(path, (str, Path, io.BytesIO)): return super().create(path, **kwargs)
         return super().create(np.asarray(open_photo(path, min_px)))
 

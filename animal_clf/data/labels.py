@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.settings import DataError
+from ..core.settings import DataError, percent
 from .splits import Photos
 from .tables import check_twins, clean_label, read_rows, warn_unused
 
@@ -80,20 +80,21 @@ def describe_counts(
 ) -> str: # "dog 168, cat 80 (2.1 to 1)"
     "Training photos per class, the most frequent first, in one line"
     n = data.train.label.value_counts(sort=False).reindex(list(data.classes)).sort_values(ascending=False, kind='stable')
-    if n.max() == n.min(): return f'{n.max()} training photos of each class'
+    if n.max() == n.min(): return f"{n.max()} training photo{'' if n.max() == 1 else 's'} of each class"
     told = [f'{name} {k}' for name,k in n.items()]
     if len(told) > 12: told[3:-3] = ['…']
     return f"training photos: {', '.join(told)} ({n.max()/n.min():.1f} to 1)"
 
 def warn_imbalance(
     data:Photos,    # Photos with their splits
-    limit:float=1.5 # Largest class to smallest, above which it is told; 1 or more
+    limit:float=1.5,# Largest class to smallest, above which it is told; 1 or more
+    balance:str='none' # How training makes up for it: where it does, that is not recommended once more
 ) -> str: # A sentence, or ''
     "Why accuracy alone would mislead here"
     n = data.train.label.value_counts()
     if n.max()/n.min() < limit: return ''
-    return (f"classes of unequal size: always answering '{n.index[0]}' would be right for {n.max()/n.sum():.0%} of such photos, so accuracy alone misleads. "
-            "Look at the recall of each class too; balance='loss' or 'sampling' (--balance) makes the small classes count as much as the large ones")
+    told = f"classes of unequal size: always answering '{n.index[0]}' would be right for {percent(n.max()/n.sum())} of such photos, so accuracy alone misleads. Look at the recall of each class too"
+    return told + "; balance='loss' or 'sampling' (--balance) makes the small classes count as much as the large ones"*(balance == 'none')
 
 # %% ../../nbs/03_data/04_labels.ipynb #e9ca8cf1
 def class_weights(

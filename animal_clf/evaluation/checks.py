@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
 
+from ..core.settings import list_names
 from ..data.folders import quarantine_name
 from ..training.model_info import ModelInfo
 from ..training.open_set import count_kept
@@ -27,9 +28,8 @@ def _warn_leaks(result):
     names = [Path(o['test']).name for o in result.leaks]
     if names:
         clean = result.answers[~result.answers.path.astype(str).isin({o['test'] for o in result.leaks})]
-        told = ', '.join(names[:20]) + (f' and {len(names)-20} more' if len(names) > 20 else '')
         left = f'On the other {len(clean)} it is {_percent(clean.right.mean())}.' if len(clean) else 'No other photo is left.'
-        yield f"{len(names)} of {len(result.answers)} test photos show what was also trained on, so the accuracy is too high: {told}. {left}"
+        yield f"{len(names)} of {len(result.answers)} test photos show what was also trained on, so the accuracy is too high: {list_names(names)}. {left}"
     gone = 0 if result.n_looked_at is None else len(result.seen) - result.n_looked_at
     if gone:
         yield (f'{gone} of {len(result.seen)} training photos are no longer where they were: '
@@ -96,9 +96,9 @@ def _warn_imbalance(result):
 def _warn_classes(result):
     per_class = result.metrics['per_class']
     weak = [f'{c} ({_percent(o["recall"])})' for c,o in per_class.items() if o['recall'] is not None and o['recall'] < .5]
-    if weak: yield f'Less than half of these are recognised: {", ".join(weak)}.'
+    if weak: yield f'Less than half of these are recognised: {list_names(weak)}.'
     absent = [c for c,o in per_class.items() if not o['support']]
-    if absent: yield f'No test photos of {", ".join(absent)}: nothing is known about them.'
+    if absent: yield f'No test photos of {list_names(absent)}: nothing is known about them.'
 
 def _warn_slices(result):
     low = result.metrics['accuracy_ci95'][0]
@@ -157,7 +157,7 @@ def _cleaned(result):
 def _counted(result):
     counts = result.counts
     if not len(counts): return _open, 'none'
-    return _done, f'{counts.max()} training photos of each' if counts.min() == counts.max() else f'{counts.min()} to {counts.max()} training photos of a class'
+    return _done, f'{_count(counts.max(), "training photo")} of each' if counts.min() == counts.max() else f'{counts.min()} to {counts.max()} training photos of a class'
 
 def _pretrained(result):
     if not result.model: return _cannot, 'nothing is known of the model'

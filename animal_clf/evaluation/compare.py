@@ -15,9 +15,9 @@ import numpy as np, pandas as pd
 from fastcore.xml import Div, H1, H2, P
 
 from ..core.copies import ScannedPhoto
-from ..core.files import atomic_write, from_cell
+from ..core.files import atomic_write, check_output, from_cell
 from ..core.images import thumbnail_url
-from ..core.settings import DataError, ModelFileError
+from ..core.settings import DataError, ModelFileError, percent
 from ..training.model_info import max_json, open_regular, parse_json
 from .html import make_page, photo_figure, slug, table
 from .metrics import wilson_interval
@@ -198,17 +198,20 @@ def _examples(rows, most=24):
     "Photos on which the two differ, as a grid"
     shown = rows.head(most)
     more = [P(f'and {len(rows)-most} more', cls='muted')] if len(rows) > most else []
-    return [Div(*[photo_figure(thumbnail_url(ScannedPhoto(o.path_a, o.sha256)), f'a photo labelled {o.label}', f'{o.label}: {o.answer_a} ({o.probability_a:.0%}) against {o.answer_b} ({o.probability_b:.0%})') for o in shown.itertuples()], cls='grid'), *more]
+    return [Div(*[photo_figure(thumbnail_url(ScannedPhoto(o.path_a, o.sha256)), f'a photo labelled {o.label}',
+                               f'{o.label}: {o.answer_a} ({percent(o.probability_a)}) against {o.answer_b} ({percent(o.probability_b)})')
+                                       for o in shown.itertuples()], cls='grid'), *more]
 
 def _value(value): return '–' if value is None or pd.isna(value) else f'{value:.0f}' if value > 1.5 and float(value).is_integer() else f'{value:.3f}'
 
 # %% ../../nbs/07_evaluation/04_compare.ipynb #db3606b3
 def write_comparison(
-    file:str|Path, # .html, replaced if it is there
+    file:str|Path, # .html; an older comparison or report is replaced, any other file is an error
     a:Report,      # Of one model
     b:Report       # Of another
 ) -> Path: # The file
     "Write a page that holds two models against each other"
+    check_output(file, lambda start: b'content="animal-clf"' in start, 'a page made by animal-clf')
     found, rows, numbers = compare_reports(a, b), match_answers(a.answers, b.answers), tabulate_reports(a, b)
     one, other = numbers.columns
     only_a, only_b = rows[rows.right_a & ~rows.right_b], rows[rows.right_b & ~rows.right_a]

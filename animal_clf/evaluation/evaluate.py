@@ -26,7 +26,8 @@ from ..training.calibration import small_margin, softmax
 from ..training.head import check_classes
 from ..training.learner import feature_extractor, get_logits, Learner, photos_as_trained
 from ..training.model_file import count_tests, describe_model, finish_training, model_folder, note_test
-from ..training.model_info import has_table, ModelInfo, read_info
+from ..training.model_folder import has_table
+from ..training.model_info import ModelInfo, read_info
 from ..training.open_set import OpenSetDetector
 from .compare import mcnemar_test
 from .explain import explain_mistakes
@@ -54,6 +55,7 @@ class Evaluation:
     features:Features = None  # What the network sees in test and training photos, for the t-SNE picture
     mistakes:list = field(default_factory=list) # Of `ExplainedMistake`, those with the highest loss
     notes:list = field(default_factory=list)    # Sentences that a reader should know about the photos
+    skipped:pd.DataFrame = field(default_factory=pd.DataFrame) # As in `Photos`: what was found and not used
     timings:dict = field(default_factory=dict)  # Seconds of each stage, and `to_test_result`
 
     @property
@@ -232,7 +234,8 @@ def _note_test(learn, result, trained, photos):
     except FileError as e:
         info = read_info(model_folder(learn))
         notes.append(f'The test could not be noted in model.json: {e.found}.')
-    return replace(result, model=info or describe_model(trained, photos), log=trained.log, best_epoch=trained.best_epoch, notes=notes)
+    return replace(result, model=info or describe_model(trained, photos), log=trained.log, best_epoch=trained.best_epoch, notes=notes,
+                   skipped=photos.skipped)
 
 # %% ../../nbs/07_evaluation/06_evaluate.ipynb #2198be3a
 def _examine(learn, result, imagenet, photos):

@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..core.copies import as_photos
 from ..core.images import image_url, open_photo, photo_grid, show_photo, show_reason, thumbnail_url
-from ..core.settings import PhotoError, SettingsError
+from ..core.settings import list_names, percent, PhotoError, SettingsError
 from ..vision.engines import fit_pixels
 from ..vision.features import Features, find_present, get_features, nearest_neighbors, plot_similar
 from ..data.splits import Photos
@@ -75,7 +75,8 @@ def _heat(maps, logits):
 
 def _check_class(classes, name):
     near = difflib.get_close_matches(str(name), classes, 1)
-    if name not in classes: raise SettingsError(f"class '{name}'", f'one of {", ".join(classes)}', f"Did you mean '{near[0]}'?" if near else 'Change the class')
+    if name not in classes: raise SettingsError(f"class '{name}'", f'one of {list_names(classes)}',
+                                                f"Did you mean '{near[0]}'?" if near else 'Change the class')
 
 # %% ../../nbs/07_evaluation/05_explain.ipynb #98c4af0b
 def compute_gradcam(
@@ -98,7 +99,7 @@ def compute_gradcam(
 # %% ../../nbs/07_evaluation/05_explain.ipynb #a2f59b2d
 def _show_heat(ax, cam):
     "`cam.heat` over its photo, paled so that an orange animal is not taken for heat"
-    show_photo(ax, Image.blend(cam.photo, cam.photo.convert('L').convert('RGB'), .75), f'{cam.class_name}, {cam.probability:.0%}')
+    show_photo(ax, Image.blend(cam.photo, cam.photo.convert('L').convert('RGB'), .75), f'{cam.class_name}, {percent(cam.probability)}')
     large = np.clip(Image.fromarray(cam.heat).resize(cam.photo.size, Image.Resampling.BILINEAR), 0, 1)
     ax.imshow(large, cmap='inferno', vmin=0, vmax=1, alpha=.6*large)
 

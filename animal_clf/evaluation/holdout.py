@@ -7,7 +7,7 @@ __all__ = ['data_notes', 'read_training_photos', 'read_test_photos', 'fingerprin
            'slice_by_source', 'tabulate_slices']
 
 # %% ../../nbs/07_evaluation/02_holdout.ipynb #cb23f117
-import hashlib, io
+import hashlib, io, warnings
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,17 +17,20 @@ import numpy as np, pandas as pd
 from ..core.copies import as_photos
 from ..core.files import from_cell, map_paths, resolve_path
 from ..core.settings import Code, DataError, ModelFileError
-from ..vision.duplicates import group_near_duplicates
+from ..vision.duplicates import group_copies
 from ..vision.features import Features
-from ..data.folders import find_rows
+from ..data.folders import find_ignored, find_rows, has_two_levels
 from ..data.manifest import read_manifest
 from ..data.splits import check_photos, leave_out_copies, Photos
 from ..data.tables import read_rows
-from ..training.model_info import read_table, while_unchanged
+from ..training.model_folder import read_table, while_unchanged
+from ..training.model_info import read_info
 from .metrics import wilson_interval
 
 # %% ../../nbs/07_evaluation/02_holdout.ipynb #d99c5c84
-_left_out = {Code.duplicate: 'Left out as copies of other photos: {}.', Code.no_class: 'Left out because they are in no class folder: {}.',
+_left_out = {Code.duplicate: 'Left out as copies of other photos: {}.',
+             Code.no_class: 'Left out because they are in no class folder, or in one that the model does not know: {}.',
+             Code.linked: 'Links that are not followed, because they lead to a folder that is read already, or lies above: {}.',
              Code.unreadable: 'Left out because they could not be read: {}.',
              Code.trained_on: '{} photos that the model was trained on were left out.'}
 
@@ -36,6 +39,7 @@ def data_notes(
 ) -> list: # Sentences
     "What a reader of the result should know about the photos"
     notes = ['These are drawings, made to prove that the machinery works. The numbers say nothing about photos.'] if photos.drawn else []
+    if photos.doubt: notes.append(f'{photos.doubt}.')
     codes = photos.skipped.get('code', pd.Series(dtype=str))   # tables of earlier versions have no codes
     counts = codes.where(codes.isin(_left_out), Code.unreadable.value).value_counts()   # empty, damaged …: all of them could not be read
     return notes + [sentence.format(counts[code]) for code,sentence in _left_out.items() if code in counts]
@@ -59,20 +63,29 @@ def _read_photos(folder, info):
         raise ModelFileError(f'{folder}/photos.csv does not fit model.json', 'labels that are classes of the model, and a SHA-256 for each photo', 'Copy the whole model folder again')
     return photos.assign(path=map_paths(resolve_path, photos.path, folder)) if info.files else photos
 
+def _leave_out_strange(test, strange, skipped):
+    "Photos of classes that the model does not have can't test it; if all are, something is wrong, and `evaluate` says what"
+    rows = test[strange].assign(reason=[f"the model has no class '{o}'" for o in test.label[strange]], code=Code.no_class.value)
+    return test[~strange], pd.concat([skipped, rows[skipped.columns]], ignore_index=True) if len(rows) else skipped
+
 def read_test_photos(
     folder:str|Path, # A model folder
     source:str|Path, # Folder or table: its test split, or all that the model was not trained on
     groups:dict=None # {class: group}, where there are two levels of labels
 ) -> Photos: # All of them in the split `test`
-    "The photos in `source` that may test a model, for `learn.evaluate`"
-    rows, skipped = check_photos(find_rows(source))
+    "The photos in `source` that may test a model, for `learn.evaluate`, and those that are left out"
+    two_levels = bool(groups) and Path(source).is_dir() and has_two_levels(Path(source))
+    rows, skipped = check_photos(find_rows(source, two_levels))
     rows, copies = leave_out_copies(rows)
-    skipped = pd.concat([skipped, copies], ignore_index=True)
+    skipped = pd.concat([skipped, copies, find_ignored(source)], ignore_index=True)
     known, ready = rows.sha256.isin(read_training_photos(folder).sha256), rows.split == 'test'
     test = rows[ready] if ready.any() else rows[~known]
-    if not len(test): raise DataError(f'no test photos in `{source}`: {known.sum()} photos trained on, {len(skipped)} unreadable', '1 or more that the model never saw', 'Add photos')
+    strange = ~test.label.isin(read_info(folder, arch=False).classes)
+    if not strange.all(): test, skipped = _leave_out_strange(test, strange, skipped)
+    if not len(test): raise DataError(f'no test photos in `{source}`: {known.sum()} photos trained on, {len(skipped)} left out',
+                                      '1 or more that the model never saw', 'Add photos')
     if not ready.any():
-        trained_on = rows[known].assign(reason='the model was trained on it', code=Code.trained_on.value)
+        trained_on = rows[known].assign(reason='the model was trained on it', code=Code.trained_on.value)[skipped.columns]
         skipped = pd.concat([skipped, trained_on], ignore_index=True)
     return Photos(test.assign(split='test').drop(columns='grey').reset_index(drop=True), skipped, str(source), groups)
 
@@ -99,7 +112,9 @@ def find_leaks(
 def _same_pictures(test, seen, values, row_of):
     "{test photo: (training photo, 'same picture')}"
     photos = [*test, *seen]   # a table may name a photo twice
-    groups = group_near_duplicates(photos, values[[row_of[str(Path(o))] for o in photos]])
+    found = group_copies(photos, values[[row_of[str(Path(o))] for o in photos]])
+    groups = found.group
+    if found.doubt: warnings.warn(f'leaks: of the training and test photos {found.doubt}')
     first = {}   # group -> its first training photo
     for path,group in zip(seen, groups[len(test):]): first.setdefault(group, str(path))
     return {str(path): (first[group], 'same picture') for path,group in zip(test, groups) if group in first}

@@ -29,7 +29,8 @@ def figure_png(
         warnings.filterwarnings('ignore', message='Glyph .* missing') # a font without some script's letters draws boxes; the page has the names
         drawn = plot(*args, **kwargs)
         figure = (list(drawn)[0] if isinstance(drawn, Iterable) else drawn).get_figure(root=True)
-        figure.savefig(file, format='png', dpi=dpi, bbox_inches='tight')
+        figure.savefig(file, format='png', dpi=dpi, bbox_inches='tight',
+                       metadata=dict(Software='animal-clf'))   # so that it may be replaced by another one
     plt.close(figure)
     return file.getvalue()
 
@@ -75,5 +76,6 @@ def make_page(
     "A whole page, with nothing in it that has to be fetched"
     nav = [Nav(*[A(o, href=f'#{slug(o)}') for o in sections], aria_label='Parts of this page')] if sections else []
     head, *rest = parts
-    document = Html(Head(Meta(charset='utf-8'), Meta(name='viewport', content='width=device-width,initial-scale=1'), Title(title), Style(_css)), Body(Main(head, *nav, *rest)), lang='en')
+    document = Html(Head(Meta(charset='utf-8'), Meta(name='viewport', content='width=device-width,initial-scale=1'),
+                         Meta(name='generator', content='animal-clf'), Title(title), Style(_css)), Body(Main(head, *nav, *rest)), lang='en')
     return '<!doctype html>\n' + to_xml(document, indent=False)

@@ -6,7 +6,7 @@
 __all__ = ['draw_pictures', 'write_report']
 
 # %% ../../nbs/07_evaluation/09_report.ipynb #510cd448
-import json
+import json, os, re
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +15,11 @@ from fastcore.basics import patch
 from fastcore.xml import B, Div, H1, H2, H3, Li, P, Small, Td, to_xml, Ul
 
 from ..core.copies import as_photos, ScannedPhoto
-from ..core.files import atomic_write, folder_lock, relative_path, to_cell
+from ..core.files import atomic_write, folder_lock, map_paths, relative_path, to_cell
+from ..core.fonts import how_to_install, name_in_pictures
 from ..core.images import thumbnail_url
 from ..core.progress import status, Stopwatch
-from ..core.settings import ModelFileError, SettingsError
+from ..core.settings import list_names, ModelFileError, SettingsError
 from ..vision.features import find_labels
 from ..vision.tsne import plot_tsne
 from ..training.curves import plot_history
@@ -29,7 +30,7 @@ from .evaluate import Evaluation
 from .holdout import fingerprint_photos
 from .html import make_page, photo_figure, plot_figure, slug, table, figure_png
 from .metrics import classification_report
-from .plots import describe_answer, most_confused, plot_confusion_matrix
+from .plots import describe_answer, most_confused, most_shown, plot_confusion_matrix
 
 # %% ../../nbs/07_evaluation/09_report.ipynb #b55aa7fe
 def draw_pictures(
@@ -76,7 +77,7 @@ def _numbers(m):
 def _baseline_rows(found):
     if not found: return []
     biggest, imagenet = found['biggest_class'], found['imagenet']
-    unknown = f"; knows no {', '.join(imagenet['unknown'])}" if imagenet['unknown'] else ''
+    unknown = f"; knows no {list_names(imagenet['unknown'])}" if imagenet['unknown'] else ''
     return [(f"for comparison: always '{biggest['answer']}'", _percent_or_dash(biggest['accuracy']), _between(biggest['accuracy_ci95'])),
             ("for comparison: ImageNet's head by class name, no training", _percent_or_dash(imagenet['accuracy']), (_between(imagenet['accuracy_ci95']) if imagenet['accuracy_ci95'] else '') + unknown)]
 
@@ -87,10 +88,11 @@ def _or_none(value): return None if value is None or np.isnan(value) else value
 # %% ../../nbs/07_evaluation/09_report.ipynb #19f63503
 def _classes_part(m, pictures):
     parts = [H3('Each class'), table(('class', 'precision', 'recall', 'F1', 'photos'), _class_rows(m)),
-             H3('In percent'), P('The same confusion matrix, each row adding up to 100 percent.', cls='muted'), plot_figure(pictures['confusion_shares.png'], 'Confusion matrix in percent of each row')]
+             H3('In percent'), P('The same confusion matrix, each row adding up to 100 percent.' + _cut(m['classes']), cls='muted'),
+                     plot_figure(pictures['confusion_shares.png'], 'Confusion matrix in percent of each row')]
     if 'groups' not in m: return parts
     g = m['groups']
-    return parts + [H3('Each group'), P(f"Right about the group on {g['n_correct']} of {g['n_test']}: {g['accuracy']:.1%}, between {_between(g['accuracy_ci95']).replace(' to ', ' and ')} (always the most frequent: {g['baseline_accuracy']:.1%})."),
+    return parts + [H3('Each group'), P(f"Right about the group on {g['n_correct']} of {g['n_test']}: {g['accuracy']:.1%}, between {_between(g['accuracy_ci95']).replace(' to ', ' and ')} (always the most frequent: {g['baseline_accuracy']:.1%})." + _cut(g['classes'], '')),
                     table(('group', 'precision', 'recall', 'F1', 'photos'), _class_rows(g)), plot_figure(pictures['groups.png'], 'Confusion matrix of the groups')]
 
 def _pairs_part(m):
@@ -159,6 +161,19 @@ def _sentence(m):
     return (f"Right on {m['n_correct']} of {m['n_test']} photos it never saw: {m['accuracy']:.1%}, "
             f"and with 95% confidence between {low:.1%} and {high:.1%}.")
 
+def _cut(classes, whole='; all of them are in confusion.csv beside this page'):
+    "What a picture of many classes leaves out"
+    if len(classes) <= most_shown: return ''
+    return f' Shown are the {most_shown} of {len(classes):,} classes that are confused most{whole}.'
+
+def _numbered(classes):
+    "Which number stands for which class in the pictures, where no font has the letters"
+    written = name_in_pictures(classes)
+    numbered = [f'{number} {name}' for number,name in enumerate(classes, 1) if written[name] == str(number) != name]
+    if not numbered: return []
+    why = f'In the pictures these classes are numbers, as no font of the machine that drew them has their letters ({how_to_install}): '
+    return [P(f"{why}{', '.join(numbered)}.", cls='muted')]
+
 def _page(result, pictures):
     "The whole report as HTML"
     m, info, data = result.metrics, result.model, result.model.data
@@ -167,21 +182,28 @@ def _page(result, pictures):
     how = f'{info.arch}, recipe {info.recipe}, {photos}; {seed}.'
     sections = _sections(result, pictures)
     lost = f" Unknown: the {m['unknown']['n']} taken for none of the classes; {m['unknown']['n_right']} of these would be right all the same, and count above." if 'unknown' in m else ''
-    reading = P('Rows are what a photo is, columns what the model said; the darker, the larger the share of the row.' + lost, cls='muted')
+    reading = P('Rows are what a photo is, columns what the model said; the darker, the larger the share of the row.' + _cut(m['classes']) + lost, cls='muted')
     doubts = [P(o, cls='warn', role='note') for o in _doubts(result)]
     matrix = plot_figure(pictures['confusion.png'], 'Confusion matrix: rows are labels, columns are answers')
-    first = Div(Div(*doubts, P(how, cls='muted')), Div(matrix, reading), cls='first')
+    first = Div(Div(*doubts, P(how, cls='muted')), Div(matrix, reading, *_numbered(m['classes'])), cls='first')
     rest = [o for name,parts in sections.items() for o in (H2(name, id=slug(name)), *parts)]
     return make_page(f"{m['accuracy']:.1%} · animal-clf report", H1(_sentence(m)), first, *rest, sections=list(sections))
 
 # %% ../../nbs/07_evaluation/09_report.ipynb #310d2daa
 def _doubts(result): return [*result.notes, *result.warnings()]
 
+def _skipped_rows(skipped, folder):
+    "Dicts {path, label, split, reason, code}, the paths seen from `folder`"
+    rows = skipped.reindex(columns=['path', 'label', 'split', 'reason', 'code']).fillna('')   # tables made by hand may lack some
+    def from_here(text): return f'`{relative_path(text[1], folder)}`' if os.path.isabs(text[1]) else text[0]   # a reason may name another photo
+    reasons = [re.sub('`([^`]+)`', from_here, o) for o in rows.reason]
+    return rows.assign(path=map_paths(relative_path, rows.path, folder), reason=reasons).to_dict('records')
+
 def _json(result, folder):
     "What `report.json` holds"
     info = result.model
     data = info.data | dict(source=relative_path(info.data.get('source', ''), folder))
-    return dict(result.metrics, leaks=result.leaks, warnings=_doubts(result),
+    return dict(result.metrics, leaks=result.leaks, skipped=_skipped_rows(result.skipped, folder), warnings=_doubts(result),
                 confused_pairs=result.most_confused(20).to_dict('records'), slices=result.slices.to_dict('records'),
                 checklist=result.checklist().to_dict('records'), models_tested_on_these_photos=result.n_tests, timings=result.timings,
                 model=dict(sha256=info.sha256, arch=info.arch, recipe=info.recipe, seed=info.seed, data=data, versions=info.versions, valid_accuracy=info.valid_accuracy))
@@ -200,9 +222,16 @@ def write_report(
     folder:str|Path,  # A model folder, of the model that was tested; files go to `folder/report/`
     result:Evaluation # From `learn.evaluate`
 ) -> Path: # `report.html`
-    "Write `report.html`, `report.json`, the plots as PNG and every answer as `answers.csv`"
+    "Write `report.html`, `report.json`, the plots as PNG, every answer as `answers.csv` and the confusion matrix as `confusion.csv`"
     _check_model(folder, result)   # before anything is made in there
     with folder_lock(folder): return _write_report(folder, result)
+
+def _confusion_table(m):
+    "The whole confusion matrix: a row per label, a column per answer"
+    names = [to_cell(o) for o in m['classes']]
+    unknown, cells = m.get('unknown'), m['confusion']
+    if not unknown: return pd.DataFrame(cells, names, names).rename_axis('label')
+    return pd.DataFrame(unknown['confusion'], names, [*names, 'none of the classes']).rename_axis('label')
 
 def _write_report(folder, result):
     _check_model(folder, result)
@@ -212,6 +241,7 @@ def _write_report(folder, result):
     result = replace(result, timings=result.timings | watch.timings)
     for name,png in pictures.items():
         with atomic_write(report/name) as o: o.write_bytes(png)
+    with atomic_write(report/'confusion.csv') as o: _confusion_table(result.metrics).to_csv(o, errors='surrogateescape')
     with atomic_write(report/'answers.csv') as o: result.answers.map(to_cell).to_csv(o, index=False, errors='surrogateescape')
     for o in report.glob('.*.part'): o.unlink(missing_ok=True)   # of a run that was killed
     values = json.dumps(_json(result, folder), indent=1, ensure_ascii=False, allow_nan=False)

@@ -14,8 +14,8 @@ from fastai.data.transforms import Normalize
 
 import animal_clf
 
-from ..core.files import atomic_write
-from ..core.settings import DataError, SettingsError
+from ..core.files import atomic_write, check_output
+from ..core.settings import DataError, list_names, SettingsError
 from ..vision.engines import to_onnx
 from ..data import block # gives `Photos` its `dataloaders`
 from ..data.splits import Photos
@@ -32,7 +32,7 @@ def _fold_temperature(learn):
 def _check_classes(data, classes):
     if list(data.classes) == classes: return
     odd = sorted({*data.classes} ^ {*classes})
-    raise DataError(f'{len(data.classes)} classes in `{data.source}`, and {len(classes)} in the model' + (f", '{odd[0]}' only in one of them" if odd else ', in another order'), f'the same: {", ".join(classes[:20])}', 'Name the folders of photos as the classes of the model')
+    raise DataError(f'{len(data.classes)} classes in `{data.source}`, and {len(classes)} in the model' + (f", '{odd[0]}' only in one of them" if odd else ', in another order'), f'the same: {list_names(classes)}', 'Name the folders of photos as the classes of the model')
 
 def _put_photos(learn, data, batch_size, num_workers):
     "Give `learn` the training and validation photos of `data`"
@@ -70,11 +70,15 @@ def _notes(learn, network, names):
                  limit=fitted.open_set.threshold if fitted.open_set else None, animal_clf=animal_clf.__version__)
     return {k: json.dumps(v, ensure_ascii=False) for k,v in notes.items()}
 
+_producer = 'animal-clf'
+
 def _check_onnx_name(file):
     file = Path(file)
     if file.suffix.lower() != '.onnx': raise SettingsError(f'`{file}`', 'a file whose name ends in .onnx', 'Change its name (--onnx)')
     if file.is_dir(): raise SettingsError(f'`{file}`, which is a folder', 'a file', f'Write to {file/"model.onnx"} (--onnx)')
+    check_output(file, lambda start: _producer.encode() in start[:100], 'an ONNX file made by animal-clf')
     return file
+
 def _check_length(network):
     n = sum(o.numel()*o.element_size() for o in network.state_dict().values())
     if n > 1.9e9: raise SettingsError(f'a network of {n/1e9:.1f} GB', 'less than 2 GB, which is all that an ONNX file can hold', 'Train a smaller architecture (`arch`, --arch)')
@@ -82,14 +86,14 @@ def _check_length(network):
 # %% ../../nbs/08_inference/05_export.ipynb #da4c507f
 def export_onnx(
     learn:Learner, # Made by `train` or `load_classifier`
-    file:str|Path  # Where it goes; its name ends in .onnx, and one that is there is replaced
+    file:str|Path  # Where it goes; its name ends in .onnx. An older export is replaced, any other file is an error
 ) -> Path: # The file
     "Write a model as an ONNX file: photos in, as bytes; probabilities out, and what there is to know about them"
     import onnx   # only whoever exports waits for it
     file, network = _check_onnx_name(file), FusedClassifier(learn)
     _check_length(network)
     made = onnx.load_from_string(to_onnx(network, network.outputs))
-    made.doc_string = _how_to_use
+    made.producer_name, made.doc_string = _producer, _how_to_use
     onnx.helper.set_model_props(made, _notes(learn, network, [o.name for o in made.graph.input]))
     onnx.checker.check_model(made, full_check=True)
     with atomic_write(file) as o: onnx.save(made, o)

@@ -7,13 +7,12 @@ __all__ = ['perceptual_hash', 'inspect_photo', 'run_decoder', 'DecoderPool']
 
 # %% ../../nbs/04_scraping/05_decode.ipynb #9c92ba38
 import io, os
-from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
 
 from ..core.files import hash_file, max_photo_bytes
-from ..core.images import open_upright
+from ..core.images import open_upright, register_heic
 from ..core.progress import progress
 from ..core.settings import Code, PhotoError, SettingsError
 from ..core.workers import STUCK, TIMEOUT_EXIT, WorkerPool, run_worker
@@ -62,14 +61,8 @@ def run_decoder(
     limit_s:float # Seconds that one file may take
 ):
     "Inspect files, as they are named; this is what the processes of `DecoderPool` run"
-    _register_heif()
+    register_heic()   # before memory is limited
     run_worker(_answer, memory, limit_s)
-
-def _register_heif():
-    "Let Pillow read `.heic` photos, if the package for it is there"
-    with suppress(ImportError):
-        import pillow_heif
-        pillow_heif.register_heif_opener()
 
 def _answer(values, data):
     facts = _try_inspect(**values)

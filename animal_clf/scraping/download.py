@@ -16,7 +16,7 @@ from pathlib import Path
 from fastcore.basics import patch
 
 from ..core.files import check_writable, folder_lock
-from ..core.images import find_photos
+from ..core.photo_files import find_photos
 from ..core.progress import progress
 from ..core.settings import Code, DataError, SearchError, SettingsError
 from ..data.manifest import check_class, check_url, clean_classes, count_rows, group_rows, Journal, manifest_columns, new_row, read_manifest

@@ -14,7 +14,8 @@ from itertools import filterfalse
 from pathlib import Path
 
 from ..core.files import atomic_write, folder_lock
-from ..core.images import natural_key, photo_damage, read_header
+from ..core.images import photo_damage, read_header
+from ..core.photo_files import natural_key
 from ..core.settings import Code, DataError, SettingsError
 from ..data.manifest import check_class, free_path, group_rows, Journal, new_row, read_manifest, quarantine, recover, write_manifest
 from .decode import DecoderPool

@@ -19,7 +19,7 @@ from fastai.torch_core import no_random
 from fastcore.basics import patch
 from torch import nn
 
-from ..core.settings import DataError
+from ..core.settings import DataError, list_names
 from ..vision.features import Features, get_features, keep_rows
 from ..vision.imagenet import get_imagenet_probabilities
 from ..data.block import drop_photos
@@ -89,8 +89,9 @@ def check_classes(
     what:str='photos'    # What the photos are called in the message
 ):
     "Raise `DataError` for photos of classes that the model does not have"
-    strange, names = sorted(set(photos.label) - set(classes)), ', '.join(list(classes)[:20])
-    if strange: raise DataError(f"{what} of '{strange[0]}'", f'only classes of the model ({names})', 'Remove that folder or rename it')
+    strange = sorted(set(photos.label) - set(classes))
+    if strange: raise DataError(f"{what} of {list_names(map(repr, strange))}", f'only classes of the model ({list_names(classes)})',
+                                'Remove that folder or rename it')
 
 # %% ../../nbs/06_training/05_head.ipynb #499ab6c9
 class HeadInputs:

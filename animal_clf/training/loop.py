@@ -18,7 +18,7 @@ from fastai.callback.schedule import combined_cos, SchedNo
 from fastai.torch_core import no_random
 from fastcore.basics import noop
 
-from ..core.files import cache_dir, read_note, write_note
+from ..core.files import cache_dir, read_note, relative_path, write_note
 from ..core.progress import progress, status
 from ..core.copies import skipped_row
 from ..core.images import open_photo
@@ -124,6 +124,7 @@ class RunConfig:
     precision:str = 'auto'     # `auto`, `fp32` or `bf16`
     num_workers:int = None     # Processes that decode photos; default: one per core
     tell:Callable = noop       # Called with what is being done and a sentence about it
+    force:bool = False         # Replace a model or a checkpoint of other photos in `folder`, and files that are none of ours?
 
     def __post_init__(self):
         _check_precision(self.precision)
@@ -147,13 +148,14 @@ def _describe(learn, precision, ratio):
     why = 'as asked for' if ratio is None else f'bf16 is {ratio:.1f} times as fast as fp32 here'
     return f'{precision} ({why}), channels-last, {px} px, batches of {learn.dls.train.bs}, {n} processes that decode, {torch.get_num_threads()} threads that compute'
 
-def _begin(learn, recipe, config, run):
+def _begin(learn, recipe, config, run, photos):
     "A new training, from the model as it is"
     with main_first(): precision, ratio = choose_precision(learn, config['arch'], run.precision)
     run.tell('speed', _describe(learn, precision, ratio))
     learn.opt = None
     freeze_share(learn, recipe.frozen_share)
-    return TrainState(config, learn.dls.train.bs, precision, recipe.epochs*len(learn.dls.train)), {}
+    source = relative_path(photos.source, run.folder) if photos and run.folder else ''
+    return TrainState(config, learn.dls.train.bs, precision, recipe.epochs*len(learn.dls.train), source=source), {}
 
 def _go_on(learn, recipe, config, file, run):
     "The training in a checkpoint, its weights and averages put into `learn`"
@@ -244,10 +246,10 @@ def train_network(
     check_budget(budget)
     if budget and n_processes() > 1: raise SettingsError('a budget in seconds with several processes', 'a number of epochs, which is the same for all', 'Use `epochs` (--epochs)')
     file = run.checkpoint()
-    try: train_state, best = _go_on(learn, recipe, config, file, run) if file else _begin(learn, recipe, config, run)
+    try: train_state, best = _go_on(learn, recipe, config, file, run) if file else _begin(learn, recipe, config, run, photos)
     except PhotoError as e:   # one that precisions were to be timed with
         _drop_lost(learn.dls, photos, e)
-        train_state, best = _begin(learn, recipe, config, run)
+        train_state, best = _begin(learn, recipe, config, run, photos)
     if not train_state.done: train_state, best = _fit_in_memory(learn, recipe, train_state, best, seed, run, budget, photos)
     if not best: raise TrainingError(train_state.ended, 'a number', 'Lower the learning rate (`lr`, --lr), or train in fp32 (`precision`, --precision fp32)')
     learn.model.load_state_dict(best)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.copies import as_photos, identify_photos, is_there, skipped_row
 from ..core.files import cache_dir, read_cache, write_cache
-from ..core.images import photo_grid, show_photo
+from ..core.images import opening_version, photo_grid, show_photo
 from ..core.progress import progress
 from ..core.settings import SettingsError
 from .engines import choose_engine, create_engine, decode_batches
@@ -76,7 +76,7 @@ def get_features(
     photos = as_photos(photos)
     known, hashes, skipped = identify_photos(photos, keep)
     name = choose_engine() if engine == 'auto' else engine
-    folder, wanted = cache_dir('features')/f'{backbone.fingerprint()}-{name}-{precision}{"-copies"*keep}', set(hashes.values())
+    folder, wanted = cache_dir('features')/f'{backbone.fingerprint()}-{name}-{precision}-{"copies" if keep else "files"}-v{opening_version}', set(hashes.values())
     folders = [folder.with_name(folder.name + '-flipped'*flip) for flip in range(1 + backbone.mirror)]
     stores = [_Store(o if keep else None, read_cache(o, wanted), bool(flip)) for flip,o in enumerate(folders)]
     missing = {h: known[path] for path,h in hashes.items() if any(h not in o.known for o in stores)}   # one photo per content

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..core.copies import as_photos, grey_px, identify_photos, load_copy, ScannedPhoto, skipped_row
 from ..core.files import cache_dir, read_cache, write_cache
-from ..core.images import open_photo
+from ..core.images import open_photo, opening_version
 from ..core.progress import progress
 from ..core.settings import PhotoError
 
@@ -120,7 +120,7 @@ def compute_image_stats(
     "Statistics of all photos, decoded once in threads and cached by what the photos contain"
     photos = as_photos(photos)
     known, hashes, skipped = identify_photos(photos)
-    folder = cache_dir('stats')/f'v{_version}'
+    folder = cache_dir('stats')/f'v{_version}.{opening_version}'
     found = read_cache(folder, set(hashes.values()), stats_dtype)
     missing = {h: known[path] for path,h in hashes.items() if h not in found}   # one photo per content
     new, lost = _compute_all(missing, folder)

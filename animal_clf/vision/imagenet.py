@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.settings import DataError, offline_arch, SettingsError
+from ..core.settings import DataError, list_names, offline_arch, SettingsError
 from .features import get_features
 
 # %% ../../nbs/02_vision/05_imagenet.ipynb #73b7647b
@@ -171,8 +171,9 @@ def _nothing_matches(classes):
     known = {o.split(', ')[0].lower() for o in _read_names()[:n_animals]} | set(everyday_animals) | set(_meanings)
     near = [(o, difflib.get_close_matches(o.lower(), sorted(known), 1, .7)) for o in classes]
     meant = [f'`{names[0]}` for `{o}`' for o,names in near if names]
-    return DataError(f'no class that ImageNet knows as an animal among {", ".join(map(repr, classes)) or "none at all"}', 'at least one, such as fox, red fox or retriever',
-                     f'Did you mean {", ".join(meant)}?' if meant else 'Train a classifier on photos of them')
+    return DataError(f'no class that ImageNet knows as an animal among {list_names(map(repr, classes)) or "none at all"}',
+                     'at least one, such as fox, red fox or retriever',
+                     f'Did you mean {list_names(meant)}?' if meant else 'Train a classifier on photos of them')
 
 # %% ../../nbs/02_vision/05_imagenet.ipynb #22cdd20d
 def sum_by_name(

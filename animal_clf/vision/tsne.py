@@ -7,11 +7,14 @@ __all__ = ['has_fast_tsne', 'compute_tsne', 'choose_sample', 'describe_sample', 
            'plot_tsne']
 
 # %% ../../nbs/02_vision/04_tsne.ipynb #8d856ecd
+from collections import Counter
 from importlib.util import find_spec
 
 import numpy as np
 
-from ..core.images import open_photo, plain_text
+from ..core.fonts import name_in_pictures
+from ..core.images import open_photo
+from ..core.photo_files import natural_key
 from ..core.progress import progress
 from ..core.settings import DataError, PhotoError, SettingsError
 
@@ -92,6 +95,7 @@ def class_medoids(
     return found
 
 # %% ../../nbs/02_vision/04_tsne.ipynb #f719dbca
+_most_named = 40   # Classes with a name in the picture, and in the legend
 _few, _shapes = 20, ['o', 's', '^', 'D', 'v', 'P', 'X', '<', '>', 'p'] # up to so many classes, names are large
 
 def _dot_size(n): return float(np.clip(36*1500/n, 2, 36)) # in points², for n photos
@@ -102,7 +106,7 @@ def _draw_points(ax, points, labels, palette):
     n, names, order = len(points), list(palette), np.random.default_rng(0).permutation(len(points))
     marks = dict(style=labels[order], style_order=names, markers=(_shapes*len(names))[:len(names)]) if n <= 5000 else {}
     sns.scatterplot(x=points[order, 0], y=points[order, 1], hue=labels[order], hue_order=names, palette=palette, s=_dot_size(n), linewidth=.3*(n <= 5000),
-                    alpha=float(np.clip(.8*(1500/n)**.25, .5, .8)), rasterized=n > 5000, ax=ax, **marks)
+                    alpha=float(np.clip(.8*(1500/n)**.25, .5, .8)), rasterized=n > 5000, ax=ax, legend=len(names) <= _most_named, **marks)
 
 def _draw_wrong(ax, points, n):
     "A ring around each misclassified photo, of `n` photos in all"
@@ -110,7 +114,8 @@ def _draw_wrong(ax, points, n):
     ax.scatter(*points.T, s=12 + 1.7*size, facecolors='none', edgecolors='black', linewidths=.6 + size/60, label='misclassified', zorder=3)
 
 def _draw_legend(ax, n_classes):
-    "The legend, on the right"
+    "The legend, on the right; of many classes it would be higher than the picture"
+    if n_classes > _most_named: return ax.legend(frameon=False) if ax.get_legend_handles_labels()[0] else None
     look = dict(fontsize='x-small', ncols=2) if n_classes > _few else {}
     legend = ax.legend(loc='center left', bbox_to_anchor=(1, .5), frameon=False, columnspacing=1, handletextpad=.4, **look)
     for o in legend.legend_handles[:n_classes]: o.set(markersize=6, alpha=.9)
@@ -146,9 +151,9 @@ def _draw_thumbnail(ax, img, at, place, side, colour):
     ax.add_artist(AnnotationBbox(OffsetImage(np.asarray(img), zoom=side/max(img.size)), at, place, pad=0, zorder=4,
                                  bboxprops=dict(edgecolor=colour, lw=2), arrowprops=dict(arrowstyle='-', lw=.8)))
 
-def _draw_notes(ax, points, labels, palette, thumbnails):
-    "Names and thumbnails, each where there is room"
-    names, rows, side = list(palette), list(thumbnails), 40 if len(palette) <= _few else 26
+def _draw_notes(ax, points, labels, palette, names, thumbnails):
+    "The `names` of classes and thumbnails, each where there is room"
+    rows, side = list(thumbnails), 40 if len(names) <= _few else 26
     middles = np.array([np.median(points[labels == o], axis=0) for o in names])
     texts = _draw_names(ax, names, middles)
     figure = ax.figure.canvas.figure
@@ -170,6 +175,13 @@ def _check_plot(points, labels, wrong, thumbnails):
     if strange: raise SettingsError(f'a thumbnail for row {strange[0]}', f'0 to {len(points)-1}, a row of `points`', 'Count rows in `points`')
 
 # %% ../../nbs/02_vision/04_tsne.ipynb #03811872
+def _choose_names(labels, wrong):
+    "The classes that get a name: all, or of many those of the most misclassified photos, then the largest"
+    counts = Counter(labels)
+    if len(counts) <= _most_named: return sorted(counts)
+    mistakes = Counter() if wrong is None else Counter(o for o,is_wrong in zip(labels, wrong) if is_wrong)
+    return sorted(sorted(counts, key=lambda o: (-mistakes[o], -counts[o], o))[:_most_named])
+
 def plot_points(
     points:np.ndarray,   # float (N, 2) from `compute_tsne`
     labels:list,         # N class names
@@ -178,10 +190,11 @@ def plot_points(
     wrong:list=None,     # N bools: misclassified? Such photos get a ring
     thumbnails:dict=None # {row of `points`: its PIL picture}, to be drawn small; one for each class, say
 ):  # The `Axes`
-    "Scatter plot of photos, coloured and marked by class, each class's name at its middle"
+    "Scatter plot of photos, coloured and marked by class; each class's name at its middle, of many classes forty names"
     import matplotlib.pyplot as plt, seaborn as sns # a second that not everybody needs
     _check_plot(points, labels, wrong, thumbnails)
-    labels = np.array([plain_text(o) for o in labels])
+    named = name_in_pictures(sorted(set(labels), key=natural_key))
+    labels = np.array([named[o] for o in labels])
     names = sorted(set(labels))
     palette = dict(zip(names, sns.color_palette('colorblind' if len(names) <= 10 else 'husl', len(names))))
     ax = ax or plt.subplots(figsize=(9, 7) if len(names) <= _few else (12, 8), layout='constrained')[1]
@@ -189,14 +202,14 @@ def plot_points(
     if wrong is not None and np.any(wrong): _draw_wrong(ax, points[np.array(wrong, bool)], len(points))
     _draw_legend(ax, len(names))
     ax.set(xticks=[], yticks=[], title=title)
-    _draw_notes(ax, points, labels, palette, thumbnails or {})
+    _draw_notes(ax, points, labels, palette, _choose_names(labels.tolist(), wrong), thumbnails or {})
     return ax
 
 # %% ../../nbs/02_vision/04_tsne.ipynb #0399067c
-def _exemplars(paths, points, labels):
-    "{row: small photo} for the middle of each class; one that can't be read any more is left out"
+def _exemplars(paths, points, labels, names):
+    "{row: small photo} for the middle of each class among `names`; one that can't be read any more is left out"
     found = {}
-    for row in class_medoids(points, labels).values():
+    for row in [row for name,row in class_medoids(points, labels).items() if name in names]:
         try: found[row] = open_photo(paths[row], 64)
         except PhotoError: continue
     return found
@@ -216,5 +229,5 @@ def plot_tsne(
     rows, points = project_photos(values, seed=seed)
     def chosen(o): return None if o is None else [list(o)[i] for i in rows]
     title = f'Features of {describe_sample(len(rows), len(values))}' if title is None else title
-    thumbnails = None if paths is None else _exemplars(chosen(paths), points, chosen(labels))
+    thumbnails = None if paths is None else _exemplars(chosen(paths), points, chosen(labels), _choose_names(chosen(labels), chosen(wrong)))
     return plot_points(points, chosen(labels), title, ax, chosen(wrong), thumbnails)
